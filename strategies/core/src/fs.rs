@@ -1,0 +1,272 @@
+//! Every file operation of dagsync: the path is part of each error, nothing is followed that was not asked for, and
+//! whatever must survive a crash is written beside and renamed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::FileStat;
+use crate::interrupt::Interrupt;
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// `NONBLOCK` so that a named pipe put in a file's place cannot hang the reader.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+/// An open folder. Names are resolved below it and never through a symbolic link.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// One name in a folder.
+#[derive(Debug, Clone)]
+pub struct Name {
+    /// The name.
+    pub name: OsString,
+    /// What it is; [`FileType::Unknown`] where the file system does not tell.
+    pub kind: FileType,
+}
+
+impl Folder {
+    /// Opens a folder by a path that the user gave: links in it are followed.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let fd = rustix::fs::open(&path, FOLDER, Mode::empty()).map_err(|e| Error::io("open folder", &path, e))?;
+        Ok(Self { fd, path })
+    }
+
+    /// The path that the folder was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a folder below this one.
+    pub fn folder(&self, path: &str) -> Result<Self> {
+        let fd = self.open_below(path, FOLDER | OFlags::NOFOLLOW).map_err(|e| self.error("open folder", path, e))?;
+        Ok(Self { fd, path: self.path.join(path) })
+    }
+
+    /// Opens a regular file below this folder for reading.
+    pub fn file(&self, path: &str) -> Result<File> {
+        self.open_below(path, READ).map(File::from).map_err(|e| self.error("open", path, e))
+    }
+
+    /// The names in the folder itself.
+    pub fn names(&self) -> Result<Vec<Name>> {
+        let fail = |e| Error::io("list folder", &self.path, e);
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.fd).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(Name { name: OsStr::from_bytes(name).to_owned(), kind: entry.file_type() });
+            }
+        }
+        Ok(names)
+    }
+
+    /// The stat of what `path` is, not of what it points to.
+    pub fn stat(&self, path: impl AsRef<OsStr>) -> Result<FileStat> {
+        let path = path.as_ref();
+        rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW)
+            .map(|s| FileStat::from(&s))
+            .map_err(|e| Error::io("stat", self.path.join(path), e))
+    }
+
+    /// Where the symbolic link `name` points.
+    pub fn read_link(&self, name: &OsStr) -> Result<Vec<u8>> {
+        rustix::fs::readlinkat(&self.fd, name, Vec::new())
+            .map(std::ffi::CString::into_bytes)
+            .map_err(|e| Error::io("read link", self.path.join(name), e))
+    }
+
+    /// Creates the folder `name` in this one unless it is there, and opens it.
+    pub fn make_folder(&self, name: &str) -> Result<Self> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => self.folder(name),
+            Err(e) => Err(self.error("create folder", name, e)),
+        }
+    }
+
+    /// Creates the file `name` in this folder, which must not be there.
+    pub fn create(&self, name: &str, mode: u32) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))
+            .map(File::from)
+            .map_err(|e| self.error("create", name, e))
+    }
+
+    /// Creates a symbolic link in this folder.
+    pub fn symlink(&self, target: &[u8], name: &str) -> Result<()> {
+        rustix::fs::symlinkat(OsStr::from_bytes(target), &self.fd, name).map_err(|e| self.error("create link", name, e))
+    }
+
+    /// Hard-links `name` of `from` into this folder; the plain error, for a caller that copies instead.
+    pub fn hard_link(&self, from: &Self, name: &str) -> Result<(), Errno> {
+        rustix::fs::linkat(&from.fd, name, &self.fd, name, AtFlags::empty())
+    }
+
+    /// Removes one name that is not a folder.
+    pub fn unlink(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        let name = name.as_ref();
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()).map_err(|e| Error::io("remove", self.path.join(name), e))
+    }
+
+    /// Sets the permissions of the folder itself.
+    pub fn chmod(&self, mode: u32) -> Result<()> {
+        rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(|e| Error::io("chmod", &self.path, e))
+    }
+
+    /// Waits until everything written to the folder's file system is on disk.
+    pub fn sync_file_system(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.fd).map_err(|e| Error::io("syncfs", &self.path, e))
+    }
+
+    /// Waits until the names in the folder are on disk.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.fd).map_err(|e| Error::io("fsync", &self.path, e))
+    }
+
+    fn error(&self, operation: &'static str, path: &str, errno: Errno) -> Error {
+        Error::io(operation, self.path.join(path), errno)
+    }
+
+    /// `openat2` confines in one call; where a sandbox or an old kernel refuses it, folder by folder does.
+    fn open_below(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if !path.contains('/') {
+            return rustix::fs::openat(&self.fd, path, flags | OFlags::NOFOLLOW, Mode::empty());
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            done => return done,
+        }
+        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut at: Option<OwnedFd> = None;
+        for part in folders.split('/') {
+            let parent = at.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+            at = Some(rustix::fs::openat(parent, part, FOLDER | OFlags::NOFOLLOW, Mode::empty())?);
+        }
+        rustix::fs::openat(
+            at.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd),
+            name,
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+    }
+}
+
+/// Reads a whole file of at most `max` bytes; `None` when it is not there.
+pub fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+    if bytes.len() as u64 > max {
+        let message = format!("{} is larger than {max} bytes", path.display());
+        return Err(Error::new(ErrorKind::LimitExceeded, "read", message));
+    }
+    Ok(Some(bytes))
+}
+
+/// Replaces a file in one step: whoever opens it reads the old bytes or the new, also after a power cut.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = with_suffix(path, ".tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    write().map_err(|e| Error::io("write", &beside, e))?;
+    rename(&beside, path)
+}
+
+/// `path` with `suffix` appended to its last part.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Creates a folder and its parents unless they are there.
+pub fn create_folders(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))
+}
+
+/// Renames a file, a link or a folder, replacing what can be replaced.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|e| Error::io("rename", to, e))
+}
+
+/// Removes a file or link; it may be gone already.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes `link` point to `target` in one step: a reader finds the old target or the new, never nothing.
+pub fn replace_link(target: &Path, link: &Path) -> Result<()> {
+    let beside = with_suffix(link, ".dagsync-new");
+    remove_file(&beside)?;
+    std::os::unix::fs::symlink(target, &beside).map_err(|e| Error::io("create link", &beside, e))?;
+    rename(&beside, link)
+}
+
+/// Where the symbolic link `path` points; `None` when nothing is there.
+pub fn read_link(path: &Path) -> Result<Option<PathBuf>> {
+    match std::fs::read_link(path) {
+        Ok(target) => Ok(Some(target)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => {
+            Err(Error::new(ErrorKind::Refused, "read link", format!("{} is not a symbolic link", path.display()))
+                .with_hint("dagsync never replaces what it did not make: move it away or choose another link name"))
+        }
+        Err(e) => Err(Error::io("read link", path, e)),
+    }
+}
+
+/// Removes a folder with everything in it, also where its folders are read-only; it may be gone already.
+pub fn remove_tree(path: &Path, interrupt: &Interrupt) -> Result<()> {
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(()) };
+    match Folder::open(parent) {
+        Ok(parent) => remove_below(&parent, name, interrupt),
+        Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn remove_below(parent: &Folder, name: &OsStr, interrupt: &Interrupt) -> Result<()> {
+    interrupt.check("remove")?;
+    let path = parent.path.join(name);
+    let fd = match rustix::fs::openat(&parent.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => return parent.unlink(name),
+        Err(e) => return Err(Error::io("remove", path, e)),
+    };
+    let folder = Folder { fd, path };
+    // Not fatal: where the folder is ours it works, elsewhere the removal below says what is wrong.
+    let _ = folder.chmod(0o755);
+    for entry in folder.names()? {
+        match entry.kind {
+            FileType::Directory | FileType::Unknown => remove_below(&folder, &entry.name, interrupt)?,
+            _ => folder.unlink(&entry.name)?,
+        }
+    }
+    rustix::fs::unlinkat(&parent.fd, name, AtFlags::REMOVEDIR).map_err(|e| Error::io("remove folder", folder.path, e))
+}

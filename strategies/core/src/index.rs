@@ -1,0 +1,217 @@
+//! The stat index: what was hashed, with the stat it had, so that an unchanged file need not be read again.
+//!
+//! The rule for racy timestamps is git's (Documentation/technical/racy-git.txt), on ctime, which no program can set: a
+//! file that is not older than the moment the index was taken may have been written in the same clock tick after it
+//! was hashed, so its stat proves nothing and it is read again. The moment is taken from the clock of the file system
+//! that holds the tree, never from the clock of this host.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs;
+use crate::manifest::Digest;
+use crate::path::TreePath;
+
+/// Nanoseconds since 1970 on a file system's clock.
+pub type Nanos = i128;
+
+/// The parts of a file's stat that change whenever its content does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStat {
+    /// Bytes.
+    pub size: u64,
+    /// Last change of content.
+    pub mtime: Nanos,
+    /// Last change of content, permissions, owner or link count.
+    pub ctime: Nanos,
+    /// Inode number.
+    pub inode: u64,
+    /// Device number; changes over remounts, so it is not part of the index.
+    pub device: u64,
+    /// File type and permissions, as `st_mode`.
+    pub mode: u32,
+}
+
+impl From<&rustix::fs::Stat> for FileStat {
+    fn from(s: &rustix::fs::Stat) -> Self {
+        let nanos = |sec: i64, nsec: u64| Nanos::from(sec) * 1_000_000_000 + Nanos::from(nsec);
+        #[allow(clippy::unnecessary_cast, reason = "these types differ between targets")]
+        Self {
+            size: s.st_size as u64,
+            mtime: nanos(s.st_mtime as i64, s.st_mtime_nsec as u64),
+            ctime: nanos(s.st_ctime as i64, s.st_ctime_nsec as u64),
+            inode: s.st_ino as u64,
+            device: s.st_dev as u64,
+            mode: s.st_mode as u32,
+        }
+    }
+}
+
+impl FileStat {
+    /// Whether content cannot have changed between two stats, leaving ctime aside: linking a file moves it.
+    pub fn same_content_stat(&self, other: &Self) -> bool {
+        (self.size, self.mtime, self.inode) == (other.size, other.mtime, other.inode)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.same_content_stat(other) && self.ctime == other.ctime
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        rustix::fs::FileType::from_raw_mode(self.mode).is_file()
+    }
+
+    /// Whether anybody may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+}
+
+/// The digests of real files (not of links) by path, each with the stat it had.
+#[derive(Debug, Clone, Default)]
+pub struct StatIndex {
+    taken_at: Nanos,
+    entries: HashMap<TreePath, (FileStat, Digest)>,
+}
+
+const HEADER: &str = "dagsync-stat-index 1";
+
+impl StatIndex {
+    /// An index of files that were hashed; their stats must have been read after `taken_at` was.
+    pub fn new(taken_at: Nanos, entries: HashMap<TreePath, (FileStat, Digest)>) -> Self {
+        Self { taken_at, entries }
+    }
+
+    /// The digest of the file at `path` if its stat proves that it did not change since.
+    pub fn proven(&self, path: &str, stat: &FileStat) -> Option<Digest> {
+        let (known, digest) = self.entries.get(path)?;
+        let racy = known.ctime >= self.taken_at;
+        (known.same(stat) && !racy).then_some(*digest)
+    }
+
+    /// The recorded stat and digest of the file at `path`.
+    pub fn get(&self, path: &str) -> Option<&(FileStat, Digest)> {
+        self.entries.get(path)
+    }
+
+    /// How many files it knows.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it knows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Writes the index to a file in one step.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut text = format!("{HEADER} {}\n", self.taken_at);
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|(path, _)| *path);
+        for (path, (s, digest)) in entries {
+            let (size, mtime, ctime, inode) = (s.size, s.mtime, s.ctime, s.inode);
+            let _ = writeln!(text, "{digest} {size} {mtime} {ctime} {inode} {path}");
+        }
+        let checksum = Digest::of(&text);
+        let _ = writeln!(text, "{checksum}");
+        fs::write_atomic(path, text.as_bytes())
+    }
+
+    /// Reads an index. An absent, damaged or newer one is empty: everything is read again.
+    pub fn load(path: &Path) -> Self {
+        const MAX: u64 = 1 << 30;
+        let Ok(Some(bytes)) = fs::read(path, MAX) else { return Self::default() };
+        Self::parse(&bytes).unwrap_or_else(|error| {
+            tracing::warn!(index = %path.display(), %error, "ignoring a damaged stat index; every file is read again");
+            Self::default()
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let bad = |what: &str| Error::new(ErrorKind::Corrupt, "read stat index", what);
+        let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text"))?;
+        let (body, checksum) =
+            text.split_at_checked(text.len().saturating_sub(65)).ok_or_else(|| bad("it is cut off"))?;
+        if Digest::of(body).to_string() != checksum.trim_end() {
+            return Err(bad("its checksum does not match"));
+        }
+        let mut lines = body.lines();
+        let taken_at = lines.next().and_then(|l| l.strip_prefix(HEADER)).and_then(|t| t.trim().parse().ok());
+        let entries =
+            lines.map(|line| parse_line(line).ok_or_else(|| bad("a line is malformed"))).collect::<Result<_>>()?;
+        Ok(Self { taken_at: taken_at.ok_or_else(|| bad("its header is unknown"))?, entries })
+    }
+}
+
+fn parse_line(line: &str) -> Option<(TreePath, (FileStat, Digest))> {
+    let mut fields = line.splitn(6, ' ');
+    let digest = fields.next()?.parse().ok()?;
+    let size = fields.next()?.parse().ok()?;
+    let mtime = fields.next()?.parse().ok()?;
+    let ctime = fields.next()?.parse().ok()?;
+    let inode = fields.next()?.parse().ok()?;
+    let path = TreePath::new(fields.next()?).ok()?;
+    Some((path, (FileStat { size, mtime, ctime, inode, device: 0, mode: 0 }, digest)))
+}
+
+/// What time it is on the clock of the file system that holds the writable folder `path`.
+pub fn file_system_now(path: &Path) -> Result<Nanos> {
+    let probe = path.join(".dagsync-clock");
+    fs::remove_file(&probe)?;
+    let folder = fs::Folder::open(path)?;
+    drop(folder.create(".dagsync-clock", 0o600)?);
+    let now = folder.stat(".dagsync-clock").map(|s| s.ctime);
+    fs::remove_file(&probe)?;
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(mtime: Nanos, ctime: Nanos) -> FileStat {
+        FileStat { size: 3, mtime, ctime, inode: 7, device: 0, mode: 0 }
+    }
+
+    fn index(stat: FileStat, taken_at: Nanos) -> StatIndex {
+        let entries = [(TreePath::new("a").unwrap(), (stat, Digest::of("abc")))].into();
+        StatIndex::new(taken_at, entries)
+    }
+
+    #[test]
+    fn an_unchanged_old_stat_is_proof() {
+        let old = stat(100, 100);
+        assert_eq!(index(old, 101).proven("a", &old), Some(Digest::of("abc")));
+        for changed in [stat(101, 100), stat(100, 101), FileStat { size: 4, ..old }, FileStat { inode: 8, ..old }] {
+            assert_eq!(index(old, 200).proven("a", &changed), None);
+        }
+        assert_eq!(index(old, 101).proven("b", &old), None);
+    }
+
+    #[test]
+    fn a_file_written_in_the_tick_of_the_index_is_racy() {
+        assert_eq!(index(stat(100, 100), 100).proven("a", &stat(100, 100)), None);
+        assert_eq!(index(stat(90, 100), 100).proven("a", &stat(90, 100)), None);
+        assert!(index(stat(300, 90), 100).proven("a", &stat(300, 90)).is_some(), "an mtime can be set, a ctime cannot");
+    }
+
+    #[test]
+    fn a_damaged_index_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index");
+        index(stat(100, 100), 101).save(&path).unwrap();
+        assert_eq!(StatIndex::load(&path).len(), 1);
+        let good = fs::read(&path, 1 << 20).unwrap().unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(StatIndex::parse(&bad).is_err(), "flipped byte {at}");
+            assert!(StatIndex::parse(&good[..at]).is_err(), "cut at {at}");
+        }
+        assert!(StatIndex::load(&folder.path().join("absent")).is_empty());
+    }
+}

@@ -1,0 +1,39 @@
+//! The contract of dagsync: what a version is, what a strategy owes, and the staging folder it fills.
+//!
+//! A strategy is a crate that depends on this one and on nothing else of dagsync. Start at [`Strategy`].
+
+pub mod fs;
+pub mod index;
+pub mod links;
+pub mod tree;
+pub mod walk;
+
+mod error;
+mod filter;
+mod interrupt;
+mod limits;
+mod manifest;
+mod path;
+mod progress;
+mod registry;
+mod revision;
+mod setting;
+mod staging;
+mod strategy;
+mod warning;
+
+pub use async_trait::async_trait;
+pub use error::{Error, ErrorKind, Result};
+pub use filter::{BUILTIN, Filter};
+pub use interrupt::Interrupt;
+pub use limits::Limits;
+pub use manifest::{Change, ChangeKind, Digest, Entry, Manifest, Version};
+pub use path::{TreePath, printable};
+pub use progress::{Progress, Reading as ProgressReading};
+pub use registry::{Factory, Registry, Spec};
+pub use revision::Revision;
+pub use setting::{Kind, Setting};
+pub use staging::{Snapshot, StagedFile, StagedTree, Staging, StagingCounts, StagingRules};
+pub use strategy::{Strategy, SyncContext, Tree, blocking};
+pub use tree::{HashedTree, SymlinkPolicy, hash_tree};
+pub use warning::Warning;

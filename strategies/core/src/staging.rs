@@ -1,0 +1,416 @@
+//! The staging folder: where a strategy puts a tree before it is published.
+//!
+//! Nothing that a strategy passes in can leave the folder: names are checked, folders are opened one by one without
+//! following links, files must not exist yet, and symbolic links are created only at the end, when they are known to
+//! stay inside.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{Timespec, Timestamps};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::fs::Folder;
+use crate::index::{FileStat, StatIndex};
+use crate::interrupt::Interrupt;
+use crate::limits::Limits;
+use crate::links;
+use crate::manifest::{Digest, Entry, Manifest, Version};
+use crate::path::TreePath;
+use crate::progress::Progress;
+use crate::tree::{self, SymlinkPolicy};
+use crate::warning::Warning;
+
+const NANOS: i128 = 1_000_000_000;
+/// Open folders that are kept for the next file.
+const OPEN_FOLDERS: usize = 64;
+
+/// A published tree, from which unchanged files are taken.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its folder.
+    pub folder: Folder,
+    /// Its version.
+    pub version: Version,
+    /// Its real files with their stats when they were last known to be good.
+    pub index: StatIndex,
+}
+
+/// What the engine decides about every tree that is staged.
+#[derive(Debug, Clone)]
+pub struct StagingRules {
+    /// Which files belong to the tree.
+    pub filter: Arc<Filter>,
+    /// How large it may be.
+    pub limits: Limits,
+    /// What to do with links that are no file.
+    pub symlinks: SymlinkPolicy,
+}
+
+/// How much work staging took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct StagingCounts {
+    /// Files written from the source.
+    pub written: u64,
+    /// Bytes of those.
+    pub bytes_written: u64,
+    /// Files hard-linked from the version before.
+    pub linked: u64,
+    /// Files copied from the version before, where linking failed.
+    pub copied: u64,
+}
+
+/// A tree that is complete in its staging folder.
+#[derive(Debug)]
+pub struct StagedTree {
+    /// Every file as a reader sees it.
+    pub manifest: Manifest,
+    /// The digests of the real files, links aside.
+    pub files: HashMap<TreePath, Digest>,
+    /// What is odd but not wrong.
+    pub warnings: Vec<Warning>,
+    /// How much work it took.
+    pub counts: StagingCounts,
+}
+
+/// A confined folder that a strategy fills. Cheap to clone; may be used from many threads.
+#[derive(Debug, Clone)]
+pub struct Staging(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    rules: StagingRules,
+    previous: Option<Arc<Snapshot>>,
+    interrupt: Interrupt,
+    progress: Progress,
+    folders: OpenFolders,
+    previous_folders: Option<OpenFolders>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: HashMap<TreePath, Digest>,
+    links: BTreeMap<TreePath, Vec<u8>>,
+    warnings: Vec<Warning>,
+    counts: StagingCounts,
+    bytes: u64,
+}
+
+impl Staging {
+    /// A staging folder at `path`, which must exist and be empty.
+    pub fn new(
+        path: &Path,
+        rules: StagingRules,
+        previous: Option<Arc<Snapshot>>,
+        interrupt: Interrupt,
+        progress: Progress,
+    ) -> Result<Self> {
+        let folders = OpenFolders::new(Folder::open(path)?, true);
+        let previous_folders = match &previous {
+            Some(snapshot) => Some(OpenFolders::new(Folder::open(snapshot.folder.path())?, false)),
+            None => None,
+        };
+        let state = Mutex::default();
+        Ok(Self(Arc::new(Inner { rules, previous, interrupt, progress, folders, previous_folders, state })))
+    }
+
+    /// Whether the file or link at `path` belongs to the tree. What does not must not be staged; ask before fetching.
+    pub fn wants(&self, path: &TreePath) -> bool {
+        self.0.rules.filter.keeps(path.as_str())
+    }
+
+    /// Writes everything that `source` yields, hashing while writing.
+    pub fn write(&self, path: &TreePath, executable: bool, source: &mut dyn Read) -> Result<Digest> {
+        let mut file = self.create(path, executable)?;
+        let mut buffer = vec![0; tree::BUFFER];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return file.finish(),
+                Ok(n) => file.append(&buffer[..n])?,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    let error = Error::new(ErrorKind::Unreachable, "read source", format!("cannot read {path}"));
+                    return Err(error.with_source(e));
+                }
+            }
+        }
+    }
+
+    /// Writes a file whose content is in memory.
+    pub fn write_bytes(&self, path: &TreePath, executable: bool, content: &[u8]) -> Result<Digest> {
+        let mut file = self.create(path, executable)?;
+        file.append(content)?;
+        file.finish()
+    }
+
+    /// Starts a file that is written piece by piece; it counts once [`StagedFile::finish`] returned.
+    pub fn create(&self, path: &TreePath, executable: bool) -> Result<StagedFile> {
+        self.0.interrupt.check("stage")?;
+        self.admit(path)?;
+        let (folder, name) = path.split();
+        let folder = self.0.folders.get(folder)?;
+        let file = folder.create(name, mode(executable))?;
+        let hasher = Sha256::new();
+        Ok(StagedFile { staging: self.clone(), folder, file, path: path.clone(), hasher, bytes: 0, finished: false })
+    }
+
+    /// Takes the file at `path` from the version before, if it is there, has this content and mode, and was not
+    /// touched since; keeps its mtime. `false` means that the strategy must write it.
+    pub fn reuse(&self, path: &TreePath, executable: bool, digest: &Digest) -> Result<bool> {
+        let (Some(snapshot), Some(folders)) = (&self.0.previous, &self.0.previous_folders) else { return Ok(false) };
+        let Some((known, known_digest)) = snapshot.index.get(path.as_str()) else { return Ok(false) };
+        if known_digest != digest {
+            return Ok(false);
+        }
+        self.0.interrupt.check("stage")?;
+        self.admit(path)?;
+        let (folder, name) = path.split();
+        // Whatever is wrong with the old file, writing it anew is right.
+        let Ok(from) = folders.get(folder) else { return Ok(false) };
+        let Ok(stat) = from.stat(name) else { return Ok(false) };
+        if !stat.is_file() || stat.is_executable() != executable || !stat.same_content_stat(known) {
+            return Ok(false);
+        }
+        if snapshot.index.proven(path.as_str(), &stat).is_none() && !self.rehash(&from, name, digest) {
+            return Ok(false);
+        }
+        let to = self.0.folders.get(folder)?;
+        let linked = to.hard_link(&from, name).is_ok();
+        if !linked && !self.copy(&from, &to, name, &stat, digest)? {
+            return Ok(false);
+        }
+        self.record(
+            path.clone(),
+            *digest,
+            stat.size,
+            |counts| {
+                if linked { counts.linked += 1 } else { counts.copied += 1 }
+            },
+        )?;
+        Ok(true)
+    }
+
+    /// Records a symbolic link; whether it becomes one is decided when the tree is complete.
+    pub fn link(&self, path: &TreePath, target: &[u8]) -> Result<()> {
+        self.admit(path)?;
+        self.state().links.insert(path.clone(), target.to_vec());
+        Ok(())
+    }
+
+    /// Reports something odd that does not stop the tree from being published.
+    pub fn warn(&self, warning: Warning) {
+        self.state().warnings.push(warning);
+    }
+
+    /// Where to count progress.
+    pub fn progress(&self) -> &Progress {
+        &self.0.progress
+    }
+
+    /// Completes the tree: creates the links that stay inside, makes folders read-only, builds the manifest.
+    ///
+    /// # Errors
+    /// A refused link, an exceeded limit, an I/O error.
+    pub fn finish(self) -> Result<StagedTree> {
+        let StagingRules { filter, limits, symlinks } = &self.0.rules;
+        let State { files, links, mut warnings, counts, .. } = std::mem::take(&mut *self.state());
+        let resolved = links::resolve(files.keys(), &links, filter, limits)?;
+        symlinks.check(&resolved.skipped)?;
+        for (path, target) in &resolved.links {
+            let (folder, name) = path.split();
+            self.0.folders.get(folder)?.symlink(target, name)?;
+        }
+        self.0.folders.make_read_only()?;
+        limits.check_total(resolved.files.len() as u64, 0)?;
+        let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin] };
+        let manifest = Manifest::new(resolved.files.into_iter().map(entry).collect())?;
+        warnings.extend(resolved.skipped.into_iter().map(Warning::SkippedLink));
+        Ok(StagedTree { manifest, files, warnings, counts })
+    }
+
+    fn admit(&self, path: &TreePath) -> Result<()> {
+        self.0.rules.limits.check_path(path)?;
+        if self.wants(path) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unexpected,
+            "stage",
+            format!("the strategy staged {path}, which the filter leaves out"),
+        ))
+    }
+
+    fn record(&self, path: TreePath, digest: Digest, bytes: u64, count: impl FnOnce(&mut StagingCounts)) -> Result<()> {
+        let limits = &self.0.rules.limits;
+        let mut state = self.state();
+        state.bytes += bytes;
+        limits.check_total((state.files.len() + state.links.len() + 1) as u64, state.bytes)?;
+        count(&mut state.counts);
+        state.files.insert(path, digest);
+        drop(state);
+        self.0.progress.add(1, bytes);
+        Ok(())
+    }
+
+    fn rehash(&self, folder: &Folder, name: &str, expected: &Digest) -> bool {
+        let Ok(mut file) = folder.file(name) else { return false };
+        let hashed = tree::hash_stream(&mut file, &mut vec![0; tree::BUFFER], &self.0.interrupt);
+        hashed.is_ok_and(|(digest, _)| digest == *expected)
+    }
+
+    /// Copies where linking fails: too many links, another file system, a file of another owner.
+    fn copy(&self, from: &Folder, to: &Folder, name: &str, stat: &FileStat, expected: &Digest) -> Result<bool> {
+        let path = to.path().join(name);
+        let mut source = from.file(name)?;
+        let mut copy = to.create(name, mode(stat.is_executable()))?;
+        std::io::copy(&mut source, &mut copy).map_err(|e| Error::io("copy", &path, e))?;
+        set_mtime(&copy, stat.mtime).map_err(|e| Error::io("set time", &path, e))?;
+        if self.rehash(to, name, expected) {
+            return Ok(true);
+        }
+        to.unlink(name)?;
+        Ok(false)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn mode(executable: bool) -> u32 {
+    if executable { 0o555 } else { 0o444 }
+}
+
+fn set_mtime(file: &File, mtime: i128) -> std::io::Result<()> {
+    let time = Timespec { tv_sec: mtime.div_euclid(NANOS) as i64, tv_nsec: mtime.rem_euclid(NANOS) as _ };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
+/// A file that is being written to the staging folder; removed again unless it is finished.
+#[derive(Debug)]
+pub struct StagedFile {
+    staging: Staging,
+    folder: Arc<Folder>,
+    file: File,
+    path: TreePath,
+    hasher: Sha256,
+    bytes: u64,
+    finished: bool,
+}
+
+impl StagedFile {
+    /// Appends to the file.
+    pub fn append(&mut self, content: &[u8]) -> Result<()> {
+        self.staging.0.interrupt.check("stage")?;
+        self.bytes += content.len() as u64;
+        self.staging.0.rules.limits.check_file(&self.path, self.bytes)?;
+        self.file.write_all(content).map_err(|e| Error::io("write", self.shown(), e))?;
+        self.hasher.update(content);
+        Ok(())
+    }
+
+    /// Completes the file and counts it.
+    pub fn finish(mut self) -> Result<Digest> {
+        self.outlive_previous()?;
+        let digest = Digest::from(std::mem::take(&mut self.hasher));
+        let bytes = self.bytes;
+        self.staging.record(self.path.clone(), digest, bytes, |counts| {
+            counts.written += 1;
+            counts.bytes_written += bytes;
+        })?;
+        self.finished = true;
+        Ok(digest)
+    }
+
+    /// Python takes bytecode for fresh when mtime in whole seconds and size are equal, so a changed file must be at
+    /// least a second younger than the one it replaces, also when both were written within one second.
+    fn outlive_previous(&self) -> Result<()> {
+        let Some(snapshot) = &self.staging.0.previous else { return Ok(()) };
+        let Some((before, _)) = snapshot.index.get(self.path.as_str()) else { return Ok(()) };
+        let second = |mtime: i128| mtime.div_euclid(NANOS);
+        if second(tree::stat_of(&self.file, &self.path)?.mtime) > second(before.mtime) {
+            return Ok(());
+        }
+        set_mtime(&self.file, (second(before.mtime) + 1) * NANOS).map_err(|e| Error::io("set time", self.shown(), e))
+    }
+
+    fn shown(&self) -> std::path::PathBuf {
+        self.folder.path().join(self.path.split().1)
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = self.folder.unlink(self.path.split().1);
+        }
+    }
+}
+
+/// Folders below a root, opened part by part and kept open while they are likely to be asked for again.
+#[derive(Debug)]
+struct OpenFolders {
+    root: Arc<Folder>,
+    create: bool,
+    open: Mutex<HashMap<String, Arc<Folder>>>,
+    made: Mutex<std::collections::BTreeSet<String>>,
+}
+
+impl OpenFolders {
+    fn new(root: Folder, create: bool) -> Self {
+        Self { root: Arc::new(root), create, open: Mutex::default(), made: Mutex::default() }
+    }
+
+    fn get(&self, path: &str) -> Result<Arc<Folder>> {
+        if path.is_empty() {
+            return Ok(self.root.clone());
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = open.get(path) {
+            return Ok(folder.clone());
+        }
+        if !self.create {
+            let folder = Arc::new(self.root.folder(path)?);
+            Self::keep(&mut open, path, &folder);
+            return Ok(folder);
+        }
+        let mut at = self.root.clone();
+        for end in path.match_indices('/').map(|(i, _)| i).chain([path.len()]) {
+            let part = &path[..end];
+            at = match open.get(part) {
+                Some(folder) => folder.clone(),
+                None => {
+                    let name = part.rsplit('/').next().unwrap_or(part);
+                    let folder = Arc::new(at.make_folder(name)?);
+                    self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(part.to_owned());
+                    Self::keep(&mut open, part, &folder);
+                    folder
+                }
+            };
+        }
+        Ok(at)
+    }
+
+    fn keep(open: &mut HashMap<String, Arc<Folder>>, path: &str, folder: &Arc<Folder>) {
+        if open.len() >= OPEN_FOLDERS {
+            open.clear();
+        }
+        open.insert(path.to_owned(), folder.clone());
+    }
+
+    /// The root stays writable: it has yet to be renamed.
+    fn make_read_only(&self) -> Result<()> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter().rev().try_for_each(|path| self.root.folder(path)?.chmod(0o555))
+    }
+}
+
+#[cfg(test)]
+#[path = "staging_tests.rs"]
+mod tests;

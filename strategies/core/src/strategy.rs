@@ -1,0 +1,100 @@
+//! The contract between the engine and a kind of source.
+
+use std::fmt::{Debug, Display};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::interrupt::Interrupt;
+use crate::limits::Limits;
+use crate::progress::Progress;
+use crate::revision::Revision;
+use crate::staging::{Snapshot, Staging};
+
+/// One kind of source.
+///
+/// # Contract
+///
+/// - **Identity.** `Display` names the source for people: it holds no secret, and it stays the same while the process
+///   runs. `Debug` holds no secret either.
+/// - **resolve** reads only, fetches no content and does not look at the version before. Two calls with an unchanged
+///   source return equal revisions. It fails with [`ErrorKind::NotFound`] when what was asked for is not in the source,
+///   with [`ErrorKind::Unreachable`] when the source does not answer, and with [`ErrorKind::Unauthorized`] or
+///   [`ErrorKind::Untrusted`] when one side refuses the other.
+/// - **materialize** brings exactly `revision`, whatever the source holds by then, or fails: with
+///   [`ErrorKind::Changed`] when the revision can no longer be had but a newer one may. The result depends on the
+///   revision and the settings alone, never on the version before or on what a cache holds.
+/// - Every file and link that [`Staging::wants`] is staged exactly once, with the content and the executable bit that
+///   the source has; nothing else is. An unchanged file is offered to [`Staging::reuse`] before it is written.
+/// - What [`SyncContext::cache`] holds may be lost, damaged or left half-written by a killed process at any time: the
+///   strategy finds out and rebuilds it. Nothing else on disk is written, except through [`Staging`].
+/// - Both methods end soon after [`SyncContext::interrupt`] says so, leave no work running behind, and never block the
+///   runtime: what blocks goes through [`SyncContext::blocking`].
+/// - They do not retry: that happens in the engine. An error says whether trying again can help.
+/// - Credentials are read from their files on every use.
+///
+/// The conformance suite in `dagsync-testkit` checks these.
+#[async_trait]
+pub trait Strategy: Debug + Display + Send + Sync + 'static {
+    /// What the source offers now. Reads only, cheap, no content.
+    async fn resolve(&self, cx: &SyncContext) -> Result<Revision>;
+
+    /// Brings exactly `revision` into `staging`, or says where it already lies.
+    async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree>;
+}
+
+/// Where a tree lies after [`Strategy::materialize`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// In the staging folder; it will be published.
+    Staged,
+    /// Where it always lies; it is verified and never copied.
+    InPlace(PathBuf),
+}
+
+/// What a strategy may know and use during one sync.
+#[derive(Debug, Clone)]
+pub struct SyncContext {
+    /// When to stop.
+    pub interrupt: Interrupt,
+    /// A folder of the strategy's own, kept between syncs; it exists.
+    pub cache: PathBuf,
+    /// Which files belong to the tree.
+    pub filter: Arc<Filter>,
+    /// How large the tree may be.
+    pub limits: Limits,
+    /// The version before; absent in `resolve`.
+    pub previous: Option<Arc<Snapshot>>,
+    /// Where to count.
+    pub progress: Progress,
+}
+
+impl SyncContext {
+    /// Runs work that blocks (libgit2, hashing, file trees) on a blocking thread.
+    ///
+    /// The work is given the interrupt and must look at it: it is waited for, never abandoned.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Interrupt) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        blocking(&self.interrupt, operation, work).await
+    }
+}
+
+/// As [`SyncContext::blocking`], for callers without a context.
+pub async fn blocking<T: Send + 'static>(
+    interrupt: &Interrupt,
+    operation: &'static str,
+    work: impl FnOnce(&Interrupt) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let interrupt = interrupt.clone();
+    match tokio::task::spawn_blocking(move || work(&interrupt)).await {
+        Ok(result) => result,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(e) => Err(Error::new(ErrorKind::Cancelled, operation, "the runtime is shutting down").with_source(e)),
+    }
+}

@@ -1,0 +1,193 @@
+//! Hashes a folder on all cores: streaming, cancellable, with progress, and without reading what a stat index proves.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::fs::Folder;
+use crate::index::{FileStat, Nanos, StatIndex};
+use crate::interrupt::Interrupt;
+use crate::limits::Limits;
+use crate::links::{self, SkippedLink};
+use crate::manifest::{Digest, Entry, Manifest};
+use crate::path::TreePath;
+use crate::progress::Progress;
+use crate::walk;
+
+/// Bytes read at once by each hashing thread.
+pub(crate) const BUFFER: usize = 128 * 1024;
+
+/// What to do with symbolic links that are no file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SymlinkPolicy {
+    /// Leave them out and warn.
+    #[default]
+    Skip,
+    /// Refuse the tree.
+    Refuse,
+}
+
+impl SymlinkPolicy {
+    /// An error naming the first of `skipped` if the policy refuses it.
+    pub fn check(self, skipped: &[SkippedLink]) -> Result<()> {
+        match (self, skipped.first()) {
+            (Self::Refuse, Some(link)) => {
+                Err(Error::new(ErrorKind::Refused, "resolve links", format!("{link}, and symlinks = \"refuse\""))
+                    .with_hint(
+                        "mend the link in the source, leave it out with an exclude glob, or set symlinks = \"skip\"",
+                    ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How to read a tree.
+#[derive(Debug, Clone)]
+pub struct Reading<'a> {
+    /// Which files belong to it.
+    pub filter: &'a Filter,
+    /// How large it may be.
+    pub limits: &'a Limits,
+    /// What to do with links that are no file.
+    pub symlinks: SymlinkPolicy,
+    /// What need not be read again; an empty index reads everything.
+    pub index: &'a StatIndex,
+    /// A moment before the reading on the clock of the tree's file system; `None` makes every file of the new index
+    /// racy, so that the index proves nothing until it is renewed.
+    pub now: Option<Nanos>,
+    /// When to stop.
+    pub interrupt: &'a Interrupt,
+    /// Where to count.
+    pub progress: &'a Progress,
+}
+
+/// A tree that was read.
+#[derive(Debug, Clone)]
+pub struct HashedTree {
+    /// Every file as a reader sees it.
+    pub manifest: Manifest,
+    /// The real files with their stats.
+    pub index: StatIndex,
+    /// Symbolic links that do not count.
+    pub skipped: Vec<SkippedLink>,
+    /// Bytes of all files, each counted as often as a reader sees it.
+    pub bytes: u64,
+    /// Files that had to be read; the others were proven by the index.
+    pub files_read: u64,
+}
+
+/// Hashes the tree below `root`. Blocks: call it on a blocking thread.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] when a file changed while it was read; a refused name, a limit, an I/O error.
+pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
+    let listing = walk::list(root, reading.filter, reading.limits, reading.interrupt)?;
+    let resolved = links::resolve(listing.files.keys(), &listing.links, reading.filter, reading.limits)?;
+    reading.symlinks.check(&resolved.skipped)?;
+
+    let mut known: HashMap<TreePath, (FileStat, Digest)> = HashMap::with_capacity(listing.files.len());
+    let mut unknown: Vec<(TreePath, FileStat)> = Vec::new();
+    for (path, stat) in &listing.files {
+        match reading.index.proven(path.as_str(), stat) {
+            Some(digest) => drop(known.insert(path.clone(), (*stat, digest))),
+            None => unknown.push((path.clone(), *stat)),
+        }
+    }
+    reading.progress.start("hash", unknown.len() as u64);
+    let files_read = unknown.len() as u64;
+    known.extend(hash_files(root, &unknown, reading)?);
+
+    let mut bytes = 0;
+    let mut entries = Vec::with_capacity(resolved.files.len());
+    for (path, origin) in resolved.files {
+        let (stat, digest) = known[&origin];
+        bytes += stat.size;
+        entries.push(Entry { path, digest });
+    }
+    reading.limits.check_total(entries.len() as u64, bytes)?;
+    let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
+    Ok(HashedTree { manifest: Manifest::new(entries)?, index, skipped: resolved.skipped, bytes, files_read })
+}
+
+type Hashed = Vec<(TreePath, (FileStat, Digest))>;
+
+fn hash_files(root: &Folder, files: &[(TreePath, FileStat)], reading: &Reading<'_>) -> Result<Hashed> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Hashed> {
+        let mut buffer = vec![0; BUFFER];
+        let mut hashed = Vec::new();
+        while let Some((path, stat)) = files.get(next.fetch_add(1, Relaxed)) {
+            let done = hash_file(root, path, stat, &mut buffer, reading);
+            // Another thread's error ends the whole: let the others stop soon.
+            let digest = done.inspect_err(|_| next.store(files.len(), Relaxed))?;
+            hashed.push((path.clone(), (*stat, digest)));
+        }
+        Ok(hashed)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len().div_ceil(16)).min(16);
+    if threads <= 1 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::with_capacity(files.len());
+        for worker in workers {
+            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
+}
+
+fn hash_file(
+    root: &Folder,
+    path: &TreePath,
+    listed: &FileStat,
+    buffer: &mut [u8],
+    reading: &Reading<'_>,
+) -> Result<Digest> {
+    let mut file = root.file(path.as_str())?;
+    let before = stat_of(&file, path)?;
+    if !before.is_file() || !before.same_content_stat(listed) {
+        return Err(changed(path));
+    }
+    let (digest, bytes) =
+        hash_stream(&mut file, buffer, reading.interrupt).map_err(|e| e.with_context("file", path))?;
+    if bytes != listed.size || !stat_of(&file, path)?.same_content_stat(listed) {
+        return Err(changed(path));
+    }
+    reading.progress.add(1, bytes);
+    Ok(digest)
+}
+
+/// Hashes everything that `source` yields; its digest and length.
+pub(crate) fn hash_stream(source: &mut impl Read, buffer: &mut [u8], interrupt: &Interrupt) -> Result<(Digest, u64)> {
+    let mut hasher = Sha256::new();
+    let mut bytes = 0;
+    loop {
+        interrupt.check("hash")?;
+        match source.read(buffer) {
+            Ok(0) => return Ok((hasher.into(), bytes)),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::new(ErrorKind::Io, "hash", "cannot read").with_source(e)),
+        }
+    }
+}
+
+pub(crate) fn stat_of(file: &File, path: &TreePath) -> Result<FileStat> {
+    rustix::fs::fstat(file).map(|s| FileStat::from(&s)).map_err(|e| Error::io("stat", path.as_path(), e))
+}
+
+fn changed(path: &TreePath) -> Error {
+    Error::new(ErrorKind::Changed, "hash", format!("{path} changed while it was read"))
+}
