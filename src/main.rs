@@ -1,1 +1,5 @@
-fn main() {}
+//! The `dagsync` command.
+
+fn main() -> std::process::ExitCode {
+    dagsync::main(dagsync::strategies())
+}

@@ -1,0 +1,5 @@
+//! Configuration: layers, origins and the typed result.
+
+mod model;
+
+pub use model::*;

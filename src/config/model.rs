@@ -1,0 +1,155 @@
+//! The effective configuration, typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use dagsync_core::{Limits, SymlinkPolicy};
+use serde::Deserialize;
+
+/// Everything that `run` and `once` need to know. The table in `settings.rs` documents each field.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// Where DAGs come from.
+    pub source: String,
+    /// The strategy's name; empty: implied by `source`.
+    pub strategy: String,
+    /// The store's folder.
+    pub root: PathBuf,
+    /// The name of the link in the store that Airflow reads.
+    pub link: String,
+    /// Time between two syncs.
+    #[serde(with = "humantime_serde")]
+    pub period: Duration,
+    /// Part of the period by which each sync is moved at random, 0 to 1.
+    pub jitter: f64,
+    /// The longest that one sync may take.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Exit after so many failures in a row; negative: never; 0 and 1: at the first.
+    pub max_failures: i64,
+    /// Publish an empty tree over one that is not.
+    pub allow_empty: bool,
+    /// Globs of files that belong to the tree; empty: all.
+    pub include: Vec<String>,
+    /// Globs of files that do not.
+    pub exclude: Vec<String>,
+    /// What to do with symbolic links that are no file.
+    pub symlinks: SymlinkPolicy,
+    /// Waiting after a failure.
+    pub backoff: Backoff,
+    /// Upper bounds on a tree.
+    pub limits: LimitSettings,
+    /// Which old versions stay.
+    pub keep: Keep,
+    /// The check of what was published.
+    pub scrub: Scrub,
+    /// The HTTP listener.
+    pub http: Http,
+    /// Logging.
+    pub log: Log,
+    /// Who this is.
+    pub pod: Pod,
+}
+
+/// Waiting after a failure: `initial`, doubled each time up to `max`, with the jitter of the period.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Backoff {
+    #[serde(with = "humantime_serde")]
+    pub initial: Duration,
+    #[serde(with = "humantime_serde")]
+    pub max: Duration,
+}
+
+/// [`Limits`] as they are written.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct LimitSettings {
+    pub files: u64,
+    pub bytes: ByteSize,
+    pub file_bytes: ByteSize,
+    pub path_bytes: usize,
+    pub depth: usize,
+}
+
+impl From<&LimitSettings> for Limits {
+    fn from(s: &LimitSettings) -> Self {
+        let LimitSettings { files, bytes, file_bytes, path_bytes, depth } = *s;
+        Self { files, bytes: bytes.as_u64(), file_bytes: file_bytes.as_u64(), path_bytes, depth }
+    }
+}
+
+/// Which old versions stay: the newest, the young, and those named.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Keep {
+    /// The newest so many, the current one included.
+    pub versions: usize,
+    /// All that were current within this time.
+    #[serde(with = "humantime_serde")]
+    pub age: Duration,
+    /// Versions that are never removed.
+    pub pinned: Vec<dagsync_core::Version>,
+}
+
+/// The check of what was published.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Scrub {
+    /// Time between two checks; zero: never.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Every so many checks every file is read, whatever its stat says; 0: never.
+    pub full_every: u64,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Http {
+    /// Where it listens; empty: nowhere.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub bind: Option<SocketAddr>,
+    /// The file with the bearer token for `POST /v1/sync`; empty: that path is refused.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, also per module: `info,dagsync_strategy_git=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Who this is, for reports.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Pod {
+    pub name: String,
+    pub namespace: String,
+    pub node: String,
+    pub component: String,
+}
+
+fn empty_is_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
