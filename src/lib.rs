@@ -6,6 +6,7 @@ use dagsync_core::Registry;
 
 pub mod config;
 pub mod settings;
+pub mod store;
 
 /// The strategies that this build has.
 pub fn strategies() -> Registry {
