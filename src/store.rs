@@ -31,7 +31,7 @@ use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Manifest, Result, Snapsh
 
 pub use lock::StoreLock;
 pub use prune::KeepPolicy;
-pub use publish::{Publication, Published};
+pub use publish::{Draft, Publication, Published};
 pub use scrub::{ScrubMode, ScrubReport};
 pub use state::{FolderState, State};
 
@@ -134,9 +134,9 @@ impl Store {
         let Some(target) = fs::read_link(&self.link_path())? else { return Ok(None) };
         let name = target.strip_prefix(VERSIONS).ok().and_then(Path::to_str).and_then(|n| n.parse().ok());
         let folder: FolderName = name.ok_or_else(|| {
-            let message = format!("{} points to {}, which dagsync did not make", self.link_path().display(), target.display());
-            Error::new(ErrorKind::Refused, "read store", message)
-                .with_hint("move it away or choose another link name")
+            let message =
+                format!("{} points to {}, which dagsync did not make", self.link_path().display(), target.display());
+            Error::new(ErrorKind::Refused, "read store", message).with_hint("move it away or choose another link name")
         })?;
         Ok(self.folder_path(&folder).is_dir().then_some(folder))
     }

@@ -1,14 +1,11 @@
 //! Staging a tree and making it the current one, atomically.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::{StatIndex, file_system_now};
-use dagsync_core::{
-    Error, ErrorKind, Filter, Interrupt, Limits, Progress, Result, Revision, StagedTree, Staging, StagingRules, Version, walk,
-};
+use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Limits, Result, Revision, StagedTree, Version, walk};
 
 use super::{FolderName, State, Store, StoreLock, VERSIONS};
 
@@ -19,7 +16,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    fn tree(&self) -> PathBuf {
+    /// Where the tree is staged.
+    pub fn tree(&self) -> PathBuf {
         self.path.join("tree")
     }
 }
@@ -70,19 +68,11 @@ impl Published {
 }
 
 impl Store {
-    /// A new staging folder, with the files of the current version to be reused.
-    pub fn stage(
-        &self,
-        _lock: &StoreLock,
-        rules: StagingRules,
-        interrupt: Interrupt,
-        progress: Progress,
-    ) -> Result<(Draft, Staging)> {
-        let previous = self.snapshot()?.map(Arc::new);
+    /// A new, empty staging folder.
+    pub fn draft(&self, _lock: &StoreLock) -> Result<Draft> {
         let draft = Draft { path: self.new_staging_path() };
         fs::create_folders(&draft.tree())?;
-        let staging = Staging::new(&draft.tree(), rules, previous, interrupt, progress)?;
-        Ok((draft, staging))
+        Ok(draft)
     }
 
     /// Makes a complete staged tree the current version. At every moment the link is the old one or the new one, and
@@ -116,7 +106,12 @@ impl Store {
         Ok(published)
     }
 
-    fn refuse_empty(&self, tree: &StagedTree, current: Option<&FolderName>, publication: &Publication<'_>) -> Result<()> {
+    fn refuse_empty(
+        &self,
+        tree: &StagedTree,
+        current: Option<&FolderName>,
+        publication: &Publication<'_>,
+    ) -> Result<()> {
         let Some(current) = current else { return Ok(()) };
         if !tree.manifest.is_empty() || publication.allow_empty {
             return Ok(());

@@ -6,7 +6,8 @@ use dagsync_core::fs::Folder;
 use dagsync_core::index::{StatIndex, file_system_now};
 use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Change, ChangeKind, Error, ErrorKind, Filter, HashedTree, Interrupt, Limits, Progress, Result, SymlinkPolicy, hash_tree,
+    Change, ChangeKind, Error, ErrorKind, Filter, HashedTree, Interrupt, Limits, Progress, Result, SymlinkPolicy,
+    hash_tree,
 };
 
 use super::{FolderName, Store};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use dagsync_core::{Revision, Result, fs};
+use dagsync_core::{Result, Revision, fs};
 use serde::{Deserialize, Serialize};
 
 use super::FolderName;
