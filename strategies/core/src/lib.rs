@@ -10,6 +10,8 @@ pub mod walk;
 
 mod error;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod interrupt;
 mod limits;
 mod manifest;
