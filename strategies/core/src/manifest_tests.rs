@@ -221,6 +221,14 @@ fn a_path_that_stands_twice_is_refused() {
     }
 }
 
+/// `sha256sum -- -` hashes its standard input, so no hand-made version could be right.
+#[test]
+fn a_file_called_dash_is_refused_only_in_the_root() {
+    let entry = |at| Entry { path: path(at), digest: Digest::of("") };
+    assert_eq!(Manifest::new(vec![entry("-")]).unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(Manifest::new(vec![entry("-/-"), entry("-x")]).unwrap().len(), 2);
+}
+
 #[test]
 fn a_bad_line_is_named() {
     let hex = Digest::of("").to_string();
