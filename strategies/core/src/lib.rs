@@ -15,6 +15,7 @@ mod fixture;
 mod interrupt;
 mod limits;
 mod manifest;
+mod open_folders;
 mod path;
 mod progress;
 mod registry;

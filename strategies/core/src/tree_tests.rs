@@ -106,7 +106,8 @@ fn hash_one(dir: &Path, listed: &FileStat) -> Result<Digest> {
 
 #[test]
 fn what_changed_after_it_was_listed_is_called_changed() {
-    let changes: [(&str, fn(&Path)); 5] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 5] = [
         ("edited", |dir| put(dir, "a.py", "longer than before")),
         ("removed", |dir| std::fs::remove_file(dir.join("a.py")).unwrap()),
         ("now a folder", |dir| {
