@@ -21,14 +21,13 @@ use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::links;
 use crate::manifest::{Digest, Entry, Manifest, Version};
+use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::tree::{self, SymlinkPolicy};
 use crate::warning::Warning;
 
 const NANOS: i128 = 1_000_000_000;
-/// Open folders that are kept for the next file.
-const OPEN_FOLDERS: usize = 64;
 
 /// A published tree, from which unchanged files are taken.
 #[derive(Debug)]
@@ -352,64 +351,6 @@ impl Drop for StagedFile {
         if !self.finished {
             let _ = self.folder.unlink(self.path.split().1);
         }
-    }
-}
-
-/// Folders below a root, opened part by part and kept open while they are likely to be asked for again.
-#[derive(Debug)]
-struct OpenFolders {
-    root: Arc<Folder>,
-    create: bool,
-    open: Mutex<HashMap<String, Arc<Folder>>>,
-    made: Mutex<std::collections::BTreeSet<String>>,
-}
-
-impl OpenFolders {
-    fn new(root: Folder, create: bool) -> Self {
-        Self { root: Arc::new(root), create, open: Mutex::default(), made: Mutex::default() }
-    }
-
-    fn get(&self, path: &str) -> Result<Arc<Folder>> {
-        if path.is_empty() {
-            return Ok(self.root.clone());
-        }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = open.get(path) {
-            return Ok(folder.clone());
-        }
-        if !self.create {
-            let folder = Arc::new(self.root.folder(path)?);
-            Self::keep(&mut open, path, &folder);
-            return Ok(folder);
-        }
-        let mut at = self.root.clone();
-        for end in path.match_indices('/').map(|(i, _)| i).chain([path.len()]) {
-            let part = &path[..end];
-            at = match open.get(part) {
-                Some(folder) => folder.clone(),
-                None => {
-                    let name = part.rsplit('/').next().unwrap_or(part);
-                    let folder = Arc::new(at.make_folder(name)?);
-                    self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(part.to_owned());
-                    Self::keep(&mut open, part, &folder);
-                    folder
-                }
-            };
-        }
-        Ok(at)
-    }
-
-    fn keep(open: &mut HashMap<String, Arc<Folder>>, path: &str, folder: &Arc<Folder>) {
-        if open.len() >= OPEN_FOLDERS {
-            open.clear();
-        }
-        open.insert(path.to_owned(), folder.clone());
-    }
-
-    /// The root stays writable: it has yet to be renamed.
-    fn make_read_only(&self) -> Result<()> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().rev().try_for_each(|path| self.root.folder(path)?.chmod(0o555))
     }
 }
 
