@@ -180,19 +180,19 @@ impl Metrics {
     /// A series that appears only with its first event hides that event from `increase()`.
     fn start_at_zero(&self) {
         for result in ["published", "unchanged", "failed"] {
-            self.syncs.get_or_create(&vec![("result", result)]);
+            let _ = self.syncs.get_or_create(&vec![("result", result)]);
         }
         for kind in ErrorKind::ALL {
-            self.errors.get_or_create(&vec![("kind", kind.as_str())]);
+            let _ = self.errors.get_or_create(&vec![("kind", kind.as_str())]);
         }
         self.staged(&StagingCounts::default());
         for mode in [ScrubMode::Stat, ScrubMode::Full] {
             for result in ["clean", "tampered", "failed"] {
-                self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]);
+                let _ = self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]);
             }
         }
         for change in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified] {
-            self.tampered.get_or_create(&vec![("change", change.as_str())]);
+            let _ = self.tampered.get_or_create(&vec![("change", change.as_str())]);
         }
     }
 
@@ -232,7 +232,7 @@ impl Metrics {
         };
         self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]).inc();
         for change in changes.unwrap_or_default() {
-            self.tampered.get_or_create(&vec![("change", change.change.as_str())]).inc();
+            let _ = self.tampered.get_or_create(&vec![("change", change.change.as_str())]).inc();
         }
     }
 
