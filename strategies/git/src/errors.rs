@@ -22,7 +22,7 @@ pub(crate) fn network(
     if let Some(failure) = answers.failure.take() {
         return failure;
     }
-    if e.code() == ErrorCode::Certificate {
+    if e.code() == ErrorCode::Certificate || e.message().contains("certificate") {
         return match &answers.host_key {
             Some((kind, fingerprint)) => host_key(location, settings, kind, fingerprint),
             None => certificate(e, location),
@@ -98,7 +98,7 @@ fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &
     };
     let Some(content) = content else {
         return error(format!("no host keys are known, so {host} cannot be verified"))
-            .with_hint(format!("mount the output of `ssh-keyscan {host}` and name it in git.known_hosts_file"));
+            .with_hint(format!("mount the output of `{}` and name it in git.known_hosts_file", location.keyscan()));
     };
     if lists_host(&String::from_utf8_lossy(&content), host) {
         return error(format!(
@@ -107,7 +107,8 @@ fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &
         .with_hint("compare the fingerprint with the one its operator publishes before you update that file");
     }
     error(format!("the host key of {host} is not known")).with_hint(format!(
-        "if the fingerprint is the one its operator publishes, add the output of `ssh-keyscan {host}` to that file"
+        "if the fingerprint is the one its operator publishes, add the output of `{}` to that file",
+        location.keyscan()
     ))
 }
 

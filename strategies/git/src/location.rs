@@ -76,7 +76,6 @@ impl Location {
         Self { scheme, user, host: host.to_owned(), port: None, path }
     }
 
-
     pub(crate) fn is_file(&self) -> bool {
         self.scheme == Scheme::File
     }
@@ -93,6 +92,11 @@ impl Location {
         &self.host
     }
 
+    /// The command that asks the server for its host keys.
+    pub(crate) fn keyscan(&self) -> String {
+        let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();
+        format!("ssh-keyscan {port}{}", self.host)
+    }
 
     /// Whether a password for `self` may be sent to `url`, to which a server may have redirected: the same host and
     /// port by the same scheme. Never in the clear when it was meant to be encrypted.
