@@ -16,7 +16,7 @@ use crate::path::{TreePath, printable};
 /// How many links one path may go through; Linux' own limit.
 const MAX_HOPS: usize = 40;
 /// Linux' `PATH_MAX` less the closing zero.
-const MAX_TARGET: usize = 4095;
+pub(crate) const MAX_TARGET: usize = 4095;
 /// How often links that do not count may take others with them.
 const MAX_ROUNDS: usize = 32;
 
@@ -131,7 +131,10 @@ impl<'a> Tree<'a> {
     }
 
     fn insert(&mut self, path: &'a TreePath, leaf: Node<'a>) -> Result<()> {
-        let twice = || Error::new(ErrorKind::Refused, "resolve links", format!("two things in the tree are at {path}"));
+        let twice = || {
+            Error::new(ErrorKind::Refused, "resolve links", format!("two things in the tree are at {path}"))
+                .with_hint("remove or rename one of them in the source")
+        };
         let (folder, name) = path.split();
         let mut at = ROOT;
         for part in folder.split('/').filter(|part| !part.is_empty()) {

@@ -155,8 +155,8 @@ impl Staging {
         self.0.interrupt.check("stage")?;
         self.admit(path)?;
         let (folder, name) = path.split();
-        let folder = self.0.folders.get(folder)?;
-        let file = folder.create(name, mode(executable))?;
+        let folder = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
+        let file = folder.create(name, mode(executable)).map_err(|e| occupied(e, path))?;
         let hasher = Sha256::new();
         Ok(StagedFile { staging: self.clone(), folder, file, path: path.clone(), hasher, bytes: 0, finished: false })
     }
@@ -175,15 +175,16 @@ impl Staging {
         // Whatever is wrong with the old file, writing it anew is right.
         let Ok(from) = folders.get(folder) else { return Ok(false) };
         let Ok(stat) = from.stat(name) else { return Ok(false) };
+        self.0.rules.limits.check_file(path, stat.size)?;
         if !stat.is_file() || stat.is_executable() != executable || !stat.same_content_stat(known) {
             return Ok(false);
         }
         if snapshot.index.proven(path.as_str(), &stat).is_none() && !self.rehash(&from, name, digest) {
             return Ok(false);
         }
-        let to = self.0.folders.get(folder)?;
+        let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
         let linked = to.hard_link(&from, name).is_ok();
-        if !linked && !self.copy(&from, &to, name, &stat, digest)? {
+        if !linked && !self.copy(&from, &to, name, &stat, digest).map_err(|e| occupied(e, path))? {
             return Ok(false);
         }
         self.record(
@@ -200,8 +201,12 @@ impl Staging {
     /// Records a symbolic link; whether it becomes one is decided when the tree is complete.
     pub fn link(&self, path: &TreePath, target: &[u8]) -> Result<()> {
         self.admit(path)?;
-        self.state().links.insert(path.clone(), target.to_vec());
-        Ok(())
+        let target = &target[..target.len().min(links::MAX_TARGET + 1)];
+        let mut state = self.state();
+        if state.links.insert(path.clone(), target.to_vec()).is_some() {
+            return Err(twice(path));
+        }
+        self.0.rules.limits.check_total((state.files.len() + state.links.len()) as u64, state.bytes)
     }
 
     /// Reports something odd that does not stop the tree from being published.
@@ -268,7 +273,7 @@ impl Staging {
     /// Copies where linking fails: too many links, another file system, a file of another owner.
     fn copy(&self, from: &Folder, to: &Folder, name: &str, stat: &FileStat, expected: &Digest) -> Result<bool> {
         let path = to.path().join(name);
-        let mut source = from.file(name)?;
+        let Ok(mut source) = from.file(name) else { return Ok(false) };
         let mut copy = to.create(name, mode(stat.is_executable()))?;
         std::io::copy(&mut source, &mut copy).map_err(|e| Error::io("copy", &path, e))?;
         set_mtime(&copy, stat.mtime).map_err(|e| Error::io("set time", &path, e))?;
@@ -281,6 +286,20 @@ impl Staging {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn twice(path: &TreePath) -> Error {
+    Error::new(ErrorKind::Refused, "stage", format!("two things in the tree are at {path}"))
+        .with_hint("remove or rename one of them in the source")
+}
+
+/// The folder starts empty, so what is in the way was staged.
+fn occupied(error: Error, path: &TreePath) -> Error {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::EXIST | Errno::NOTDIR | Errno::LOOP) => twice(path).with_source(error),
+        _ => error,
     }
 }
 
