@@ -1,5 +1,6 @@
 //! Every file operation of dagsync: the path is part of each error, nothing is followed that was not asked for, and
 //! whatever must survive a crash is written beside and renamed.
+#![allow(clippy::disallowed_methods, reason = "this is the module that the others go through")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
