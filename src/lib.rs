@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use dagsync_core::Registry;
 
+pub mod client;
 pub mod config;
+pub mod logging;
 pub mod settings;
 
 /// The strategies that this build has.
@@ -14,6 +16,12 @@ pub fn strategies() -> Registry {
 
 /// The command line, with the strategies of `registry`.
 pub fn main(registry: Registry) -> ExitCode {
+    install_crypto();
     drop(registry);
     ExitCode::SUCCESS
+}
+
+/// TLS by `ring`, once a process; a second call changes nothing.
+fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
