@@ -1,5 +1,40 @@
-//! Configuration: layers, origins and the typed result.
+//! Configuration: defaults, file, environment and flags in that order, each value with its origin.
 
+mod check;
+mod layers;
+mod loaded;
 mod model;
+mod redact;
+mod table;
+mod value;
 
+pub use layers::{Flag, Inputs};
+pub use loaded::{Effective, Loaded};
 pub use model::*;
+pub use redact::redact_url;
+pub use table::Table;
+
+use dagsync_core::{Error, ErrorKind, Registry, Result};
+
+/// Puts the layers on top of each other, checks every value and says where each came from.
+///
+/// # Errors
+/// [`ErrorKind::Config`] that names the setting, its value (unless secret) and its origin.
+pub fn load(registry: &Registry, inputs: &Inputs) -> Result<Loaded> {
+    let table = Table::new(registry);
+    let layers = layers::read(&table, inputs)?;
+    let settings = loaded::merge(&table, layers.values)?;
+    let config = check::typed(&settings)?;
+    check::validate(&config, &settings)?;
+    let mut warnings = layers.warnings;
+    warnings.extend(check::secrets(&settings));
+    Ok(Loaded { config, settings, warnings, registry: registry.clone() })
+}
+
+/// A configuration error; the message says what is wrong with what.
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, "read settings", message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use dagsync_core::Registry;
 
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod settings;
 pub mod status;
@@ -20,6 +22,12 @@ pub fn strategies() -> Registry {
 
 /// The command line, with the strategies of `registry`.
 pub fn main(registry: Registry) -> ExitCode {
+    install_crypto();
     drop(registry);
     ExitCode::SUCCESS
+}
+
+/// TLS by `ring`, once a process; a second call changes nothing.
+fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

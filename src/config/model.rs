@@ -12,7 +12,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
     /// Where DAGs come from.
-    pub source: String,
+    pub source: Source,
     /// The strategy's name; empty: implied by `source`.
     pub strategy: String,
     /// The store's folder.
@@ -51,6 +51,31 @@ pub struct Config {
     pub log: Log,
     /// Who this is.
     pub pod: Pod,
+}
+
+/// Where DAGs come from, as the user wrote it. Shown without a password; as a `str` it is complete.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Source(String);
+
+impl std::ops::Deref for Source {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&super::redact_url(&self.0))
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", super::redact_url(&self.0))
+    }
 }
 
 /// Waiting after a failure: `initial`, doubled each time up to `max`, with the jitter of the period.

@@ -1,0 +1,81 @@
+//! From checked values to the typed configuration, and the rules that no single value's form can tell.
+
+use std::time::Duration;
+
+use dagsync_core::{Filter, Kind, Result};
+use serde_json::Value as Json;
+use tracing_subscriber::filter::Targets;
+
+use super::loaded::{Effective, nest};
+use super::model::Config;
+use super::redact::redact_url;
+use super::{value, wrong};
+
+/// Shorter periods would only keep the source's server busy.
+const MIN_PERIOD: Duration = Duration::from_millis(100);
+/// Names in the store that are not free for the link.
+const TAKEN: &[&str] = &[".", "..", ".dagsync", "versions"];
+
+/// The engine's settings as a [`Config`].
+pub(super) fn typed(settings: &[Effective]) -> Result<Config> {
+    let read = |culprit: Option<&Effective>| {
+        // With a culprit to test, everything else has its default, which is known to be right.
+        let pick = |e: &Effective| match culprit {
+            Some(c) if c.setting.name != e.setting.name => default(e),
+            _ => e.value.clone(),
+        };
+        let values: Vec<_> = settings.iter().map(|e| (e.setting.name.to_owned(), pick(e))).collect();
+        serde_json::from_value::<Config>(nest(values.iter().map(|(n, v)| (n.clone(), v))))
+    };
+    read(None).map_err(|whole| match settings.iter().find_map(|e| Some((e, read(Some(e)).err()?))) {
+        Some((e, error)) => bad(e, &error.to_string()),
+        None => wrong("the configuration does not fit together").with_source(whole),
+    })
+}
+
+fn default(e: &Effective) -> Json {
+    value::from_default(e.setting.kind, e.setting.default).map_or(Json::Null, |v| value::to_json(&v))
+}
+
+fn bad(e: &Effective, why: &str) -> dagsync_core::Error {
+    wrong(format!("{}: {} from {}: {why}", e.setting.name, e.shown(), e.origin))
+}
+
+/// Checks what the form of a value cannot tell.
+pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
+    let check = |name: &str, fine: bool, rule: &str| match settings.iter().find(|e| e.setting.name == name) {
+        Some(e) if !fine => Err(bad(e, rule)),
+        _ => Ok(()),
+    };
+    check("period", config.period >= MIN_PERIOD, "must be 100ms or more")?;
+    check("jitter", (0.0..=1.0).contains(&config.jitter), "must be from 0 to 1")?;
+    check("timeout", !config.timeout.is_zero(), "must be more than 0s")?;
+    check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
+    check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
+    check("link", is_free_name(&config.link), "must be one name without `/` that the store does not use itself")?;
+    check("backoff.initial", !config.backoff.initial.is_zero(), "must be more than 0s")?;
+    check("backoff.max", config.backoff.max >= config.backoff.initial, "must not be less than backoff.initial")?;
+    check("log.level", config.log.level.parse::<Targets>().is_ok(), "must be a level or a list of module=level")?;
+    for name in ["include", "exclude"] {
+        let globs = if name == "include" { &config.include } else { &config.exclude };
+        if let Err(error) = Filter::new(&[], globs) {
+            check(name, false, &format!("a glob cannot be read: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_free_name(link: &str) -> bool {
+    !link.is_empty()
+        && link.len() <= 200
+        && !TAKEN.contains(&link)
+        && !link.contains(|c: char| c == '/' || c.is_control())
+}
+
+/// Warns of secrets that stand in what is no secret setting.
+pub(super) fn secrets(settings: &[Effective]) -> Vec<String> {
+    let holds_secret =
+        |e: &&Effective| e.setting.kind != Kind::Secret && e.value.as_str().is_some_and(|t| redact_url(t) != t);
+    let warn = |e: &Effective| format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin);
+    settings.iter().filter(holds_secret).map(warn).collect()
+}

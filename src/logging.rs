@@ -1,0 +1,110 @@
+//! Logging to standard error: text for people, one JSON object a line for machines.
+
+use std::io::IsTerminal;
+
+use dagsync_core::{Error, ErrorKind, Result};
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::config::LogFormat;
+
+/// How lines look and which are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// `info`, or per module: `info,dagsync_strategy_git=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Whether text is coloured.
+    pub color: bool,
+}
+
+/// Starts logging for the whole process; a second call changes nothing.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the level cannot be read.
+pub fn start(logging: &Logging) -> Result<()> {
+    let _ = subscriber(logging, std::io::stderr)?.try_init();
+    Ok(())
+}
+
+fn subscriber<W>(logging: &Logging, writer: W) -> Result<impl Subscriber + Send + Sync + 'static>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let targets: Targets = logging.level.parse().map_err(|e| {
+        Error::new(ErrorKind::Config, "start logging", format!("log.level {:?} cannot be read", logging.level))
+            .with_source(e)
+            .with_hint("write error, warn, info, debug or trace, also per module: info,dagsync_strategy_git=debug")
+    })?;
+    let json = match logging.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+    };
+    // A closed standard error must not end in a panic or an endless complaint about itself.
+    let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
+    let layer = if json {
+        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    } else {
+        layer.with_ansi(logging.color).with_target(false).boxed()
+    };
+    Ok(tracing_subscriber::registry().with(layer.with_filter(targets)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, format: LogFormat) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let logging = Logging { level: level.to_owned(), format, color: false };
+        let subscriber = subscriber(&logging, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(version = "sha256:ab", files = 3, "published");
+            tracing::debug!("detail");
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_has_one_flat_object_a_line() {
+        let text = logged("info", LogFormat::Json);
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"published".into()));
+        assert_eq!((&line["version"], &line["files"]), (&"sha256:ab".into(), &3.into()));
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn the_level_is_per_module() {
+        assert!(logged("info", LogFormat::Text).contains("INFO published version=\"sha256:ab\" files=3"));
+        assert!(logged("warn,dagsync=debug", LogFormat::Text).contains("detail"));
+        assert_eq!(logged("debug,dagsync=off", LogFormat::Text), "");
+        let logging = Logging { level: "a=b=c".to_owned(), format: LogFormat::Text, color: false };
+        assert!(start(&logging).unwrap_err().to_string().contains("a=b=c"));
+    }
+}
