@@ -1,6 +1,8 @@
 //! What somebody does to a published tree by hand is found, named, counted and mended.
 
-use crate::harness::{Pod, Repo, contents, swap_in, version_of};
+use std::path::Path;
+
+use crate::harness::{Pod, Repo, contents, eventually, swap_in, version_of};
 
 /// Two pods of one repository; a hand reaches into the first. The second must never notice.
 fn by_hand(file: &str, content: Option<&str>) {
@@ -17,8 +19,8 @@ fn by_hand(file: &str, content: Option<&str>) {
     swap_in(&broken.join(file), content);
     let tampered = version_of(&broken).unwrap();
     assert_ne!(tampered, good);
-    pod.says(file);
-    pod.wait("it says so and mends it", |s| s["state"] == "converged" && pod_moved(&broken, s));
+    names(&pod, file);
+    pod.wait("it mends it", |s| s["state"] == "converged" && moved_from(&broken));
     let mended = pod.current().unwrap();
     assert_ne!(mended, broken, "never by writing into the folder that readers use");
     assert_eq!(contents(&mended).unwrap(), whole);
@@ -29,8 +31,14 @@ fn by_hand(file: &str, content: Option<&str>) {
     assert!(!other.log().contains("tampered"), "{}", other.log());
 }
 
+/// The log names the file as tampered.
+fn names(pod: &Pod, file: &str) {
+    let line = |log: String| log.lines().any(|l| l.contains("tampered") && l.contains(file)).then_some(());
+    eventually("the log names the file", || line(pod.log()));
+}
+
 /// Whether the link left the broken folder.
-fn pod_moved(broken: &std::path::Path, _status: &serde_json::Value) -> bool {
+fn moved_from(broken: &Path) -> bool {
     let link = broken.ancestors().nth(2).unwrap().join("current");
     std::fs::canonicalize(link).is_ok_and(|folder| folder != broken)
 }
@@ -60,7 +68,7 @@ fn an_edit_that_keeps_size_and_mtime() {
     let file = broken.join("a.py");
     let script = "touch -r $1 stamp; chmod u+w $1; printf 'a = 2\\n' > $1; touch -r stamp $1";
     crate::harness::shell(pod.root(), &script.replace("$1", file.to_str().unwrap()));
-    pod.wait("it is mended", |s| s["state"] == "converged" && pod_moved(&broken, s));
+    pod.wait("it is mended", |s| s["state"] == "converged" && moved_from(&broken));
     assert_eq!(version_of(&pod.current().unwrap()).unwrap(), good);
 }
 
@@ -74,7 +82,22 @@ fn found_at_the_next_start_too() {
     swap_in(&pod.current().unwrap().join("a.py"), Some("while nobody looked"));
     pod.start();
     pod.wait("it is mended", |s| s["state"] == "converged" && s["version"] == good.as_str());
-    crate::harness::eventually("the reader finds it whole", || {
-        (version_of(&pod.current()?).ok()? == good).then_some(())
-    });
+    eventually("the reader finds it whole", || (version_of(&pod.current()?).ok()? == good).then_some(()));
+}
+
+#[test]
+fn without_the_source_it_says_so_until_it_can_be_mended() {
+    let repo = Repo::with(&[("a.py", "a"), ("team/b.py", "b")]);
+    let good = repo.version();
+    let mut pod = Pod::new(&repo.file_url()).set("scrub.interval", "300ms");
+    pod.start_on(&good);
+    repo.hide(true);
+    swap_in(&pod.current().unwrap().join("team/b.py"), Some("edited"));
+    swap_in(&pod.current().unwrap().join("a.py"), None);
+    let status = pod.wait("it says which files", |s| s["tampered"].as_array().is_some_and(|t| t.len() == 2));
+    assert_eq!(status["state"], "tampered");
+    assert_eq!(status["tampered"][0], serde_json::json!({"path": "a.py", "change": "removed"}));
+    assert_eq!(status["tampered"][1], serde_json::json!({"path": "team/b.py", "change": "modified"}));
+    repo.hide(false);
+    pod.is_on(&good);
 }

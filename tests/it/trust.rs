@@ -13,10 +13,11 @@ fn an_unknown_host_key() {
     let repo = Repo::with(&[("a.py", "1")]);
     let sshd = Sshd::start();
     let pod = Pod::over_ssh(&sshd, &repo, sshd.port);
-    let port = format!("127.0.0.1]:{}", sshd.port);
-    refuses(&pod.set("git.known_hosts_file", sshd.known_hosts(1)), &["host key", "known_hosts", &port]);
+    let keyscan = format!("ssh-keyscan -p {} 127.0.0.1", sshd.port);
+    let elsewhere = sshd.known_hosts(1);
+    refuses(&pod.set("git.known_hosts_file", elsewhere), &["host key", "is not known", "known_hosts.1", &keyscan]);
     let pod = Pod::over_ssh(&sshd, &repo, sshd.port).set("git.known_hosts_file", sshd.wrong_hosts(sshd.port));
-    refuses(&pod, &["host key", "known_hosts"]);
+    refuses(&pod, &["another host key", "wrong_hosts"]);
 }
 
 #[test]
