@@ -5,7 +5,13 @@ use std::process::ExitCode;
 use dagsync_core::Registry;
 
 pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod http;
+pub mod metrics;
 pub mod settings;
+pub mod status;
+pub mod store;
 
 /// The strategies that this build has.
 pub fn strategies() -> Registry {

@@ -21,14 +21,13 @@ use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::links;
 use crate::manifest::{Digest, Entry, Manifest, Version};
+use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::tree::{self, SymlinkPolicy};
 use crate::warning::Warning;
 
 const NANOS: i128 = 1_000_000_000;
-/// Open folders that are kept for the next file.
-const OPEN_FOLDERS: usize = 64;
 
 /// A published tree, from which unchanged files are taken.
 #[derive(Debug)]
@@ -72,6 +71,8 @@ pub struct StagedTree {
     pub manifest: Manifest,
     /// The digests of the real files, links aside.
     pub files: HashMap<TreePath, Digest>,
+    /// Bytes of the real files.
+    pub bytes: u64,
     /// What is odd but not wrong.
     pub warnings: Vec<Warning>,
     /// How much work it took.
@@ -219,7 +220,7 @@ impl Staging {
     /// A refused link, an exceeded limit, an I/O error.
     pub fn finish(self) -> Result<StagedTree> {
         let StagingRules { filter, limits, symlinks } = &self.0.rules;
-        let State { files, links, mut warnings, counts, .. } = std::mem::take(&mut *self.state());
+        let State { files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
         let resolved = links::resolve(files.keys(), &links, filter, limits)?;
         symlinks.check(&resolved.skipped)?;
         for (path, target) in &resolved.links {
@@ -231,7 +232,7 @@ impl Staging {
         let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin] };
         let manifest = Manifest::new(resolved.files.into_iter().map(entry).collect())?;
         warnings.extend(resolved.skipped.into_iter().map(Warning::SkippedLink));
-        Ok(StagedTree { manifest, files, warnings, counts })
+        Ok(StagedTree { manifest, files, bytes, warnings, counts })
     }
 
     fn admit(&self, path: &TreePath) -> Result<()> {
@@ -350,64 +351,6 @@ impl Drop for StagedFile {
         if !self.finished {
             let _ = self.folder.unlink(self.path.split().1);
         }
-    }
-}
-
-/// Folders below a root, opened part by part and kept open while they are likely to be asked for again.
-#[derive(Debug)]
-struct OpenFolders {
-    root: Arc<Folder>,
-    create: bool,
-    open: Mutex<HashMap<String, Arc<Folder>>>,
-    made: Mutex<std::collections::BTreeSet<String>>,
-}
-
-impl OpenFolders {
-    fn new(root: Folder, create: bool) -> Self {
-        Self { root: Arc::new(root), create, open: Mutex::default(), made: Mutex::default() }
-    }
-
-    fn get(&self, path: &str) -> Result<Arc<Folder>> {
-        if path.is_empty() {
-            return Ok(self.root.clone());
-        }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = open.get(path) {
-            return Ok(folder.clone());
-        }
-        if !self.create {
-            let folder = Arc::new(self.root.folder(path)?);
-            Self::keep(&mut open, path, &folder);
-            return Ok(folder);
-        }
-        let mut at = self.root.clone();
-        for end in path.match_indices('/').map(|(i, _)| i).chain([path.len()]) {
-            let part = &path[..end];
-            at = match open.get(part) {
-                Some(folder) => folder.clone(),
-                None => {
-                    let name = part.rsplit('/').next().unwrap_or(part);
-                    let folder = Arc::new(at.make_folder(name)?);
-                    self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(part.to_owned());
-                    Self::keep(&mut open, part, &folder);
-                    folder
-                }
-            };
-        }
-        Ok(at)
-    }
-
-    fn keep(open: &mut HashMap<String, Arc<Folder>>, path: &str, folder: &Arc<Folder>) {
-        if open.len() >= OPEN_FOLDERS {
-            open.clear();
-        }
-        open.insert(path.to_owned(), folder.clone());
-    }
-
-    /// The root stays writable: it has yet to be renamed.
-    fn make_read_only(&self) -> Result<()> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().rev().try_for_each(|path| self.root.folder(path)?.chmod(0o555))
     }
 }
 
