@@ -4,21 +4,29 @@ use std::process::ExitCode;
 
 use dagsync_core::Registry;
 
+mod cli;
 pub mod client;
 pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod settings;
+pub mod status;
+pub mod store;
 
 /// The strategies that this build has.
 pub fn strategies() -> Registry {
     Registry::new()
 }
 
-/// The command line, with the strategies of `registry`.
+/// The command line, with the strategies of `registry`. Prints its own errors.
 pub fn main(registry: Registry) -> ExitCode {
+    // Airflow reads what is published, often as another user than the one that dagsync runs as.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     install_crypto();
-    drop(registry);
-    ExitCode::SUCCESS
+    cli::main(&registry, std::env::args_os()).into()
 }
 
 /// TLS by `ring`, once a process; a second call changes nothing.

@@ -220,9 +220,12 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// What [`replace_link`] appends to the link's name for the link that is renamed over it.
+pub const BESIDE_LINK: &str = ".dagsync-new";
+
 /// Makes `link` point to `target` in one step: a reader finds the old target or the new, never nothing.
 pub fn replace_link(target: &Path, link: &Path) -> Result<()> {
-    let beside = with_suffix(link, ".dagsync-new");
+    let beside = with_suffix(link, BESIDE_LINK);
     remove_file(&beside)?;
     std::os::unix::fs::symlink(target, &beside).map_err(|e| Error::io("create link", &beside, e))?;
     rename(&beside, link)
@@ -270,4 +273,10 @@ fn remove_below(parent: &Folder, name: &OsStr, interrupt: &Interrupt) -> Result<
         }
     }
     rustix::fs::unlinkat(&parent.fd, name, AtFlags::REMOVEDIR).map_err(|e| Error::io("remove folder", folder.path, e))
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }

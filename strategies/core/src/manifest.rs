@@ -179,13 +179,20 @@ pub enum ChangeKind {
     Modified,
 }
 
-impl fmt::Display for ChangeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl ChangeKind {
+    /// The stable name used in logs, metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Added => "added",
             Self::Removed => "removed",
             Self::Modified => "modified",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

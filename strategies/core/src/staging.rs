@@ -72,6 +72,8 @@ pub struct StagedTree {
     pub manifest: Manifest,
     /// The digests of the real files, links aside.
     pub files: HashMap<TreePath, Digest>,
+    /// Bytes of the real files.
+    pub bytes: u64,
     /// What is odd but not wrong.
     pub warnings: Vec<Warning>,
     /// How much work it took.
@@ -219,7 +221,7 @@ impl Staging {
     /// A refused link, an exceeded limit, an I/O error.
     pub fn finish(self) -> Result<StagedTree> {
         let StagingRules { filter, limits, symlinks } = &self.0.rules;
-        let State { files, links, mut warnings, counts, .. } = std::mem::take(&mut *self.state());
+        let State { files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
         let resolved = links::resolve(files.keys(), &links, filter, limits)?;
         symlinks.check(&resolved.skipped)?;
         for (path, target) in &resolved.links {
@@ -231,7 +233,7 @@ impl Staging {
         let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin] };
         let manifest = Manifest::new(resolved.files.into_iter().map(entry).collect())?;
         warnings.extend(resolved.skipped.into_iter().map(Warning::SkippedLink));
-        Ok(StagedTree { manifest, files, warnings, counts })
+        Ok(StagedTree { manifest, files, bytes, warnings, counts })
     }
 
     fn admit(&self, path: &TreePath) -> Result<()> {

@@ -1,0 +1,97 @@
+//! Puts the parts together: `run` is the loop with its endpoints and signals, `once` is one sync.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dagsync_core::{Error, ErrorKind, Filter, Limits, Progress, Result, Strategy};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::engine::{Engine, Parts, SyncReport, Wake, run_loop, run_once};
+use crate::http::{self, Endpoints};
+use crate::metrics::Metrics;
+use crate::status::StatusBoard;
+use crate::store::Store;
+
+/// A loop that is silent for this long beyond its longest turn is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `dagsync run`: until SIGTERM or SIGINT, which end it cleanly; SIGHUP asks for a sync now.
+///
+/// # Errors
+/// The address cannot be listened on; or `max_failures` syncs in a row failed.
+pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>) -> Result<()> {
+    let token = CancellationToken::new();
+    let wake = Wake::default();
+    watch_signals(&token, &wake)?;
+    let (engine, board, metrics) = assemble(config, name, strategy, Progress::default())?;
+    if let Some(bind) = config.http.bind {
+        let endpoints = Endpoints {
+            board,
+            metrics,
+            store: Store::new(&config.root, &config.link),
+            wake: wake.clone(),
+            token_file: config.http.token_file.clone(),
+            patience: config.timeout + config.period.max(config.backoff.max).mul_f64(1.0 + config.jitter) + PATIENCE,
+        };
+        let (address, server) = http::serve(bind, http::router(endpoints), token.clone()).await?;
+        tracing::info!(%address, "listening");
+        tokio::spawn(server);
+    }
+    let ended = run_loop(engine, config, &wake, &token).await;
+    token.cancel();
+    ended
+}
+
+/// `dagsync once`: one sync, tried again after errors that may pass, within `config.timeout`.
+///
+/// # Errors
+/// Why the source's tree is not published. An older version stays published if there was one.
+pub async fn once(config: &Config, name: &str, strategy: Arc<dyn Strategy>, progress: Progress) -> Result<SyncReport> {
+    let token = CancellationToken::new();
+    watch_signals(&token, &Wake::default())?;
+    let (engine, ..) = assemble(config, name, strategy, progress)?;
+    run_once(engine, config, &token).await
+}
+
+fn assemble(
+    config: &Config,
+    name: &str,
+    strategy: Arc<dyn Strategy>,
+    progress: Progress,
+) -> Result<(Engine, StatusBoard, Metrics)> {
+    let filter = Arc::new(Filter::new(&config.include, &config.exclude)?);
+    let board = StatusBoard::new(&config.pod, name, strategy.to_string(), filter.hash(), SystemTime::now());
+    let metrics = Metrics::default();
+    let limits = Limits::from(&config.limits);
+    tracing::info!(
+        strategy = name, source = %strategy, root = %config.root.display(), filter = %filter.hash(), files_max = limits.files,
+        "dagsync {}", env!("CARGO_PKG_VERSION")
+    );
+    let parts = Parts { name: name.to_owned(), strategy, board: board.clone(), metrics: metrics.clone(), progress };
+    Ok((Engine::new(config, parts, filter), board, metrics))
+}
+
+fn watch_signals(token: &CancellationToken, wake: &Wake) -> Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let token = token.clone();
+        tokio::spawn(on_each(listen(kind)?, move || token.cancel()));
+    }
+    let wake = wake.clone();
+    tokio::spawn(on_each(listen(SignalKind::hangup())?, move || wake.wake()));
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|e| Error::new(ErrorKind::Unexpected, "start", "cannot handle signals").with_source(e))
+}
+
+fn on_each(mut signal: Signal, react: impl Fn() + Send + 'static) -> impl Future<Output = ()> + Send {
+    async move {
+        while signal.recv().await.is_some() {
+            react();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The loop of `dagsync run`: sync at every period or when woken, check what is published, back off after failures.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dagsync_core::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{Backoff, jittered};
+use super::{Engine, SyncReport};
+use crate::config::Config;
+
+/// Wakes the loop: a signal, a request or a push event asks for a sync now. Many at once become one.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// Asks for a sync as soon as the loop is free.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Turns until `token` is cancelled.
+///
+/// # Errors
+/// The last error, when `max_failures` syncs in a row failed.
+pub async fn run_loop(engine: Engine, config: &Config, wake: &Wake, token: &CancellationToken) -> Result<()> {
+    let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
+    let now = Instant::now();
+    let next_scrub = scrub_after(now, config);
+    Loop { engine, config, backoff, failures: 0, next_sync: now, next_scrub }.turn(wake, token).await
+}
+
+/// Syncs once, trying again after errors that may pass until `config.timeout` is over.
+pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken) -> Result<SyncReport> {
+    let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
+    let deadline = Instant::now() + config.timeout;
+    let mut once = Loop { engine, config, backoff, failures: 0, next_sync: deadline, next_scrub: None };
+    loop {
+        let error = match once.attempt(token).await {
+            Ok(report) => return Ok(report),
+            Err(error) => error,
+        };
+        once.failed(&error);
+        let too_often = config.max_failures >= 0 && once.failures >= config.max_failures.unsigned_abs();
+        if !error.is_retryable() || too_often || once.next_sync >= deadline || token.is_cancelled() {
+            return Err(error);
+        }
+        tokio::select! {
+            () = token.cancelled() => return Err(error),
+            () = tokio::time::sleep_until(once.next_sync) => {}
+        }
+    }
+}
+
+struct Loop<'a> {
+    engine: Engine,
+    config: &'a Config,
+    backoff: Backoff,
+    failures: u64,
+    next_sync: Instant,
+    next_scrub: Option<Instant>,
+}
+
+enum Due {
+    Stop,
+    Sync,
+    Scrub,
+}
+
+impl Loop<'_> {
+    async fn turn(&mut self, wake: &Wake, token: &CancellationToken) -> Result<()> {
+        loop {
+            self.engine.parts.board.beat();
+            match self.due(wake, token).await {
+                Due::Stop => return Ok(()),
+                Due::Scrub => self.scrub(token).await,
+                Due::Sync => self.sync(token).await?,
+            }
+        }
+    }
+
+    async fn due(&self, wake: &Wake, token: &CancellationToken) -> Due {
+        let scrub = async {
+            match self.next_scrub {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = token.cancelled() => Due::Stop,
+            () = wake.0.notified() => Due::Sync,
+            () = tokio::time::sleep_until(self.next_sync) => Due::Sync,
+            () = scrub => Due::Scrub,
+        }
+    }
+
+    async fn sync(&mut self, token: &CancellationToken) -> Result<()> {
+        match self.attempt(token).await {
+            Ok(_) => {
+                self.failures = 0;
+                self.next_sync = Instant::now() + jittered(self.config.period, self.config.jitter, fastrand::f64());
+            }
+            Err(error) if token.is_cancelled() && error.kind() == ErrorKind::Cancelled => {}
+            Err(error) => {
+                self.failed(&error);
+                if self.config.max_failures >= 0 && self.failures >= self.config.max_failures.unsigned_abs() {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempt(&mut self, token: &CancellationToken) -> Result<SyncReport> {
+        self.engine.open(token).await?;
+        self.engine.sync(token).await
+    }
+
+    fn failed(&mut self, error: &Error) {
+        self.failures += 1;
+        let mut wait = self.backoff.after(self.failures, fastrand::f64());
+        if !error.is_retryable() {
+            wait = wait.max(self.config.period);
+        }
+        self.next_sync = Instant::now() + wait;
+        self.engine.parts.metrics.failed(error.kind(), self.failures);
+        self.engine.parts.board.update(|status| status.fail(error, self.failures, SystemTime::now()));
+        tracing::error!(
+            kind = error.kind().as_str(), attempts = self.failures, next_in_ms = wait.as_millis() as u64, %error,
+            "sync failed; the last good version stays"
+        );
+    }
+
+    async fn scrub(&mut self, token: &CancellationToken) {
+        let mode = self.engine.next_scrub_mode(self.config.scrub.full_every);
+        // Errors are logged and counted where they happen.
+        let _ = self.engine.scrub(token, mode).await;
+        if let Err(error) = self.engine.prune(token).await {
+            tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
+        }
+        if self.engine.is_tampered() && self.failures == 0 {
+            self.next_sync = Instant::now();
+        }
+        self.next_scrub = scrub_after(Instant::now(), self.config);
+    }
+}
+
+fn scrub_after(now: Instant, config: &Config) -> Option<Instant> {
+    (config.scrub.interval > Duration::ZERO).then(|| now + config.scrub.interval)
+}

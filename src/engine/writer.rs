@@ -1,0 +1,155 @@
+//! The blocking half of the engine: everything that writes to the store, under its lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use dagsync_core::fs::Folder;
+use dagsync_core::index::StatIndex;
+use dagsync_core::tree::Reading;
+use dagsync_core::{
+    Interrupt, Progress, Result, Revision, Snapshot, Staging, StagingCounts, StagingRules, Version, Warning, hash_tree,
+};
+
+use crate::store::{Draft, FolderName, KeepPolicy, Publication, Published, State, Store, StoreLock};
+
+/// A store with its lock. Cheap to clone; one thread writes at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    store: Store,
+    /// The strategy's own folder.
+    pub(super) cache: PathBuf,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    lock: StoreLock,
+    state: State,
+}
+
+/// What to publish a staged tree as.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) revision: Revision,
+    pub(super) strategy: String,
+    pub(super) source: String,
+    pub(super) rules: StagingRules,
+    pub(super) allow_empty: bool,
+    pub(super) fresh: bool,
+    pub(super) keep: KeepPolicy,
+}
+
+/// What a sync brought.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) version: Version,
+    pub(super) folder: Option<FolderName>,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) published: bool,
+    pub(super) counts: StagingCounts,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) pruned: usize,
+}
+
+impl Writer {
+    pub(super) fn open(store: Store, strategy: &str, interrupt: &Interrupt) -> Result<Self> {
+        let lock = store.lock()?;
+        let state = store.recover(&lock, SystemTime::now(), interrupt)?;
+        let cache = store.cache(strategy)?;
+        Ok(Self { store, cache, held: Arc::new(Mutex::new(Held { lock, state })) })
+    }
+
+    pub(super) fn revision(&self) -> Option<Revision> {
+        self.held().state.revision.clone()
+    }
+
+    pub(super) fn stage(
+        &self,
+        rules: StagingRules,
+        interrupt: &Interrupt,
+        progress: Progress,
+    ) -> Result<(Draft, Staging, Option<Arc<Snapshot>>)> {
+        let previous = self.store.snapshot()?.map(Arc::new);
+        let draft = self.store.draft(&self.held().lock)?;
+        let staging = Staging::new(&draft.tree(), rules, previous.clone(), interrupt.clone(), progress)?;
+        Ok((draft, staging, previous))
+    }
+
+    pub(super) fn publish(&self, draft: Draft, staging: Staging, job: Job, interrupt: &Interrupt) -> Result<Brought> {
+        let tree = staging.finish()?;
+        let held = &mut *self.held();
+        let publication = Publication {
+            revision: &job.revision,
+            strategy: &job.strategy,
+            source: job.source,
+            filter: &job.rules.filter,
+            allow_empty: job.allow_empty,
+            fresh: job.fresh,
+            now: SystemTime::now(),
+        };
+        let published = self.store.publish(&held.lock, &mut held.state, &draft, &tree, &publication)?;
+        let is_new = matches!(published, Published::New(_));
+        let mut pruned = 0;
+        if is_new {
+            // The version is live: what fails from here on is worth a line in the log, not a failed sync.
+            pruned = self.prune_held(held, &job.keep, interrupt).unwrap_or_else(|error| {
+                tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
+                0
+            });
+            if let Err(error) = self.store.index(published.folder(), &tree, &job.rules.limits, interrupt) {
+                tracing::warn!(%error, "the next check has to read every file");
+            }
+        }
+        Ok(Brought {
+            version: tree.manifest.version(),
+            folder: Some(published.folder().clone()),
+            files: tree.manifest.len() as u64,
+            bytes: tree.bytes,
+            published: is_new,
+            counts: tree.counts,
+            warnings: tree.warnings,
+            pruned,
+        })
+    }
+
+    pub(super) fn prune(&self, keep: &KeepPolicy, interrupt: &Interrupt) -> Result<usize> {
+        self.prune_held(&mut self.held(), keep, interrupt)
+    }
+
+    fn prune_held(&self, held: &mut Held, keep: &KeepPolicy, interrupt: &Interrupt) -> Result<usize> {
+        let removed = self.store.prune(&held.lock, &mut held.state, keep, SystemTime::now(), interrupt)?;
+        for folder in &removed {
+            tracing::info!(%folder, "removed an old version");
+        }
+        Ok(removed.len())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Verifies a tree that is never copied.
+pub(super) fn read_in_place(
+    path: &Path,
+    rules: &StagingRules,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<Brought> {
+    let index = StatIndex::default();
+    let StagingRules { filter, limits, symlinks } = rules;
+    let reading = Reading { filter, limits, symlinks: *symlinks, index: &index, now: None, interrupt, progress };
+    let tree = hash_tree(&Folder::open(path)?, &reading)?;
+    Ok(Brought {
+        version: tree.manifest.version(),
+        folder: None,
+        files: tree.manifest.len() as u64,
+        bytes: tree.bytes,
+        published: false,
+        counts: StagingCounts::default(),
+        warnings: tree.skipped.into_iter().map(Warning::SkippedLink).collect(),
+        pruned: 0,
+    })
+}

@@ -1,0 +1,146 @@
+//! The HTTP endpoints of a daemon. They only read what the loop has written down, so they answer while the source hangs.
+
+mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use dagsync_core::{Interrupt, Version, blocking, fs};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use crate::engine::Wake;
+use crate::metrics::Metrics;
+use crate::status::StatusBoard;
+use crate::store::Store;
+
+pub use server::serve;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TOKEN_MAX: u64 = 4096;
+
+/// What the endpoints answer from.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// The daemon's status.
+    pub board: StatusBoard,
+    /// Its counters.
+    pub metrics: Metrics,
+    /// The store whose manifests are served.
+    pub store: Store,
+    /// Asks the loop for a sync.
+    pub wake: Wake,
+    /// The file with the bearer token for commands.
+    pub token_file: Option<PathBuf>,
+    /// The loop is taken for dead when it did not turn for so long.
+    pub patience: Duration,
+}
+
+/// The routes of DESIGN: probes, metrics, status, manifests, commands.
+pub fn router(endpoints: Endpoints) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/status", get(status))
+        .route("/v1/versions/{version}/manifest", get(manifest))
+        .route("/v1/sync", post(sync))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path") })
+        .layer(from_fn(harden))
+        .with_state(Arc::new(endpoints))
+}
+
+type Shared = State<Arc<Endpoints>>;
+
+async fn livez(State(endpoints): Shared) -> Response {
+    let silence = endpoints.board.read().beat.elapsed();
+    if silence > endpoints.patience {
+        let message = format!("the sync loop has not turned for {} s", silence.as_secs());
+        return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    }
+    "ok\n".into_response()
+}
+
+async fn readyz(State(endpoints): Shared) -> Response {
+    let status = endpoints.board.read();
+    match (&status.version, &status.last_error) {
+        (Some(version), _) if status.ready => format!("{version}\n").into_response(),
+        (_, Some(error)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("no verified version yet: {}\n", error.message)).into_response()
+        }
+        (_, None) => (StatusCode::SERVICE_UNAVAILABLE, "no verified version yet\n").into_response(),
+    }
+}
+
+async fn metrics(State(endpoints): Shared) -> Response {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], endpoints.metrics.encode(&endpoints.board.read())).into_response()
+}
+
+async fn status(State(endpoints): Shared) -> Response {
+    axum::Json(&*endpoints.board.read()).into_response()
+}
+
+async fn manifest(State(endpoints): Shared, Path(version): Path<String>) -> Response {
+    let Ok(version) = version.parse::<Version>() else {
+        return problem(StatusCode::BAD_REQUEST, "a version is 64 lower-case hex digits");
+    };
+    let store = endpoints.store.clone();
+    match blocking(&Interrupt::never(), "read manifest", move |_| store.manifest(&version)).await {
+        Ok(Some(manifest)) => {
+            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], manifest.to_bytes()).into_response()
+        }
+        Ok(None) => problem(StatusCode::NOT_FOUND, "this store does not have that version"),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn sync(State(endpoints): Shared, headers: HeaderMap) -> Response {
+    let Some(file) = endpoints.token_file.clone() else {
+        return problem(StatusCode::FORBIDDEN, "commands are off: http.token_file is not set");
+    };
+    let token = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, TOKEN_MAX)).await;
+    let token = match token {
+        Ok(Some(token)) => token,
+        Ok(None) => return problem(StatusCode::INTERNAL_SERVER_ERROR, "http.token_file does not exist"),
+        Err(error) => {
+            tracing::error!(%error, "http.token_file cannot be read");
+            return problem(StatusCode::INTERNAL_SERVER_ERROR, "http.token_file cannot be read");
+        }
+    };
+    if !is_authorized(&headers, token.trim_ascii()) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, problem(StatusCode::UNAUTHORIZED, "a bearer token is needed")).into_response();
+    }
+    endpoints.wake.wake();
+    (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": true }))).into_response()
+}
+
+/// An empty token file authorizes nobody.
+fn is_authorized(headers: &HeaderMap, token: &[u8]) -> bool {
+    let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes).unwrap_or_default();
+    let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
+    !token.is_empty() && scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.trim_ascii().ct_eq(token))
+}
+
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+fn problem(status: StatusCode, message: &str) -> Response {
+    (status, axum::Json(json!({ "error": message }))).into_response()
+}
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;

@@ -1,0 +1,298 @@
+//! Every metric in one table, and the registry that `/metrics` prints as OpenMetrics.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dagsync_core::{Change, ErrorKind, StagingCounts};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::status::{Status, SyncState};
+use crate::store::ScrubMode;
+
+/// Whether a metric's name and labels may still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    /// Changes only with a major release.
+    Stable,
+    /// May change with any release.
+    Unstable,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricInfo {
+    /// The name as it is exported.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The unit; empty for a count of things.
+    pub unit: &'static str,
+    /// The labels.
+    pub labels: &'static [&'static str],
+    /// Whether it may change.
+    pub stability: Stability,
+    /// What it says.
+    pub help: &'static str,
+}
+
+const fn stable(
+    name: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> MetricInfo {
+    MetricInfo { name, kind, unit, labels, stability: Stability::Stable, help }
+}
+
+/// Every metric that dagsync exports.
+pub const METRICS: &[MetricInfo] = &[
+    stable("dagsync_build_info", "gauge", "", &["version"], "The version of dagsync; always 1"),
+    stable(
+        "dagsync_version_info",
+        "gauge",
+        "",
+        &["version", "revision", "strategy"],
+        "The published DAG version; always 1",
+    ),
+    stable("dagsync_state", "gauge", "", &["state"], "1 for the state that the pod is in, 0 for the others"),
+    stable("dagsync_ready", "gauge", "", &[], "1 when a verified version is published"),
+    stable("dagsync_files", "gauge", "", &[], "Files of the published version"),
+    stable("dagsync_size_bytes", "gauge", "bytes", &[], "Size of the published version"),
+    stable(
+        "dagsync_published_timestamp_seconds",
+        "gauge",
+        "seconds",
+        &[],
+        "When the published version became current; 0 when not known",
+    ),
+    stable(
+        "dagsync_last_success_timestamp_seconds",
+        "gauge",
+        "seconds",
+        &[],
+        "The end of the last sync without an error; 0 before the first",
+    ),
+    stable("dagsync_consecutive_failures", "gauge", "", &[], "Failed syncs since the last good one"),
+    stable("dagsync_syncs_total", "counter", "", &["result"], "Syncs by result: published, unchanged, failed"),
+    stable("dagsync_sync_errors_total", "counter", "", &["kind"], "Failed syncs by kind of error"),
+    stable("dagsync_sync_duration_seconds", "histogram", "seconds", &[], "How long syncs took that were not failed"),
+    stable(
+        "dagsync_staged_files_total",
+        "counter",
+        "",
+        &["how"],
+        "Files of published versions: written, linked, copied",
+    ),
+    stable("dagsync_written_bytes_total", "counter", "bytes", &[], "Bytes of files that were written from the source"),
+    stable("dagsync_pruned_versions_total", "counter", "", &[], "Old versions that were removed"),
+    stable(
+        "dagsync_scrubs_total",
+        "counter",
+        "",
+        &["mode", "result"],
+        "Checks of the published version: stat or full; clean, tampered, failed",
+    ),
+    stable(
+        "dagsync_tampered_files_total",
+        "counter",
+        "",
+        &["change"],
+        "Files of the published version that were found added, removed or modified",
+    ),
+];
+
+fn info(name: &str) -> &'static MetricInfo {
+    METRICS.iter().find(|m| m.name == name).unwrap_or_else(|| unreachable!("{name} stands in the table"))
+}
+
+type Labels = Vec<(&'static str, &'static str)>;
+
+/// The counters that events raise. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    syncs: Family<Labels, Counter>,
+    errors: Family<Labels, Counter>,
+    duration: Histogram,
+    staged: Family<Labels, Counter>,
+    written_bytes: Counter,
+    pruned: Counter,
+    scrubs: Family<Labels, Counter>,
+    tampered: Family<Labels, Counter>,
+    failures: Gauge,
+    ready: Gauge,
+    files: Gauge<i64, AtomicI64>,
+    bytes: Gauge<i64, AtomicI64>,
+    published: Gauge<f64, AtomicU64>,
+    last_success: Gauge<f64, AtomicU64>,
+    state: Family<Labels, Gauge>,
+    version: Family<Vec<(&'static str, String)>, Gauge>,
+}
+
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, metric: M) -> M {
+    let info = info(name);
+    // The encoder appends `_total` itself.
+    registry.register(name.trim_end_matches("_total"), info.help, metric.clone());
+    metric
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        let build: Family<Labels, Gauge> = register(r, "dagsync_build_info", Family::default());
+        build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        // 5 ms to 10 minutes.
+        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
+        Self {
+            syncs: register(r, "dagsync_syncs_total", Family::default()),
+            errors: register(r, "dagsync_sync_errors_total", Family::default()),
+            duration: register(r, "dagsync_sync_duration_seconds", Histogram::new(buckets)),
+            staged: register(r, "dagsync_staged_files_total", Family::default()),
+            written_bytes: register(r, "dagsync_written_bytes_total", Counter::default()),
+            pruned: register(r, "dagsync_pruned_versions_total", Counter::default()),
+            scrubs: register(r, "dagsync_scrubs_total", Family::default()),
+            tampered: register(r, "dagsync_tampered_files_total", Family::default()),
+            failures: register(r, "dagsync_consecutive_failures", Gauge::default()),
+            ready: register(r, "dagsync_ready", Gauge::default()),
+            files: register(r, "dagsync_files", Gauge::default()),
+            bytes: register(r, "dagsync_size_bytes", Gauge::default()),
+            published: register(r, "dagsync_published_timestamp_seconds", Gauge::default()),
+            last_success: register(r, "dagsync_last_success_timestamp_seconds", Gauge::default()),
+            state: register(r, "dagsync_state", Family::default()),
+            version: register(r, "dagsync_version_info", Family::default()),
+            registry: Arc::new(registry),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a sync that published a version or found nothing to do.
+    pub fn synced(&self, published: bool, took: Duration) {
+        self.syncs.get_or_create(&vec![("result", if published { "published" } else { "unchanged" })]).inc();
+        self.duration.observe(took.as_secs_f64());
+        self.failures.set(0);
+    }
+
+    /// Counts a failed sync.
+    pub fn failed(&self, kind: ErrorKind, attempts: u64) {
+        self.syncs.get_or_create(&vec![("result", "failed")]).inc();
+        self.errors.get_or_create(&vec![("kind", kind.as_str())]).inc();
+        self.failures.set(i64::try_from(attempts).unwrap_or(i64::MAX));
+    }
+
+    /// Counts the files of a published version.
+    pub fn staged(&self, counts: &StagingCounts) {
+        for (how, files) in [("written", counts.written), ("linked", counts.linked), ("copied", counts.copied)] {
+            self.staged.get_or_create(&vec![("how", how)]).inc_by(files);
+        }
+        self.written_bytes.inc_by(counts.bytes_written);
+    }
+
+    /// Counts removed versions.
+    pub fn pruned(&self, versions: usize) {
+        self.pruned.inc_by(versions as u64);
+    }
+
+    /// Counts a check of the published version and what it found.
+    pub fn scrubbed(&self, mode: ScrubMode, changes: Option<&[Change]>) {
+        let result = match changes {
+            Some([]) => "clean",
+            Some(_) => "tampered",
+            None => "failed",
+        };
+        self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]).inc();
+        for change in changes.unwrap_or_default() {
+            self.tampered.get_or_create(&vec![("change", change.change.as_str())]).inc();
+        }
+    }
+
+    /// The exposition in OpenMetrics text format, with gauges as `status` has them.
+    pub fn encode(&self, status: &Status) -> String {
+        self.ready.set(i64::from(status.ready));
+        self.files.set(i64::try_from(status.files).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
+        self.published.set(seconds(status.published_at));
+        self.last_success.set(seconds(status.last_success));
+        for state in SyncState::ALL {
+            self.state.get_or_create(&vec![("state", state.as_str())]).set(i64::from(state == status.state));
+        }
+        self.version.clear();
+        if let Some(version) = status.version {
+            let revision = status.revision.as_ref().map(ToString::to_string).unwrap_or_default();
+            let labels =
+                vec![("version", version.to_string()), ("revision", revision), ("strategy", status.strategy.clone())];
+            self.version.get_or_create(&labels).set(1);
+        }
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            let _ = writeln!(text, "# EOF");
+        }
+        text
+    }
+}
+
+fn seconds(time: Option<SystemTime>) -> f64 {
+    time.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |d| d.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Pod;
+    use crate::status::StatusBoard;
+
+    fn status() -> Arc<Status> {
+        let pod = Pod { name: "p".into(), namespace: "n".into(), node: "o".into(), component: "scheduler".into() };
+        let board = StatusBoard::new(&pod, "git", "s".into(), dagsync_core::Digest::of(""), UNIX_EPOCH);
+        board.update(|s| {
+            s.version = Some(dagsync_core::Manifest::default().version());
+            s.succeed(UNIX_EPOCH + Duration::from_secs(5));
+        });
+        board.read()
+    }
+
+    #[test]
+    fn the_table_is_what_is_exported() {
+        let metrics = Metrics::default();
+        let text = metrics.encode(&status());
+        let exported: BTreeSet<(String, String)> = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# TYPE "))
+            .map(|l| l.split_once(' ').map(|(n, k)| (n.to_owned(), k.to_owned())).unwrap())
+            .collect();
+        let table: BTreeSet<(String, String)> =
+            METRICS.iter().map(|m| (m.name.trim_end_matches("_total").to_owned(), m.kind.to_owned())).collect();
+        assert_eq!(exported, table);
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn gauges_follow_the_status_and_counters_the_events() {
+        let metrics = Metrics::default();
+        metrics.synced(true, Duration::from_millis(3));
+        metrics.failed(ErrorKind::Unreachable, 4);
+        let text = metrics.encode(&status());
+        for line in [
+            "dagsync_syncs_total{result=\"published\"} 1",
+            "dagsync_sync_errors_total{kind=\"unreachable\"} 1",
+            "dagsync_consecutive_failures 4",
+            "dagsync_state{state=\"converged\"} 1",
+            "dagsync_state{state=\"stale\"} 0",
+            "dagsync_last_success_timestamp_seconds 5.0",
+            "dagsync_ready 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
+}

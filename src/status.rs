@@ -1,0 +1,223 @@
+//! What the daemon knows of itself, for `/v1/status`, for the probes and for whoever waits for a change.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use dagsync_core::{Change, Digest, Error, Revision, Version, Warning};
+use serde::{Serialize, Serializer};
+use tokio::sync::watch;
+
+use crate::config::Pod;
+use crate::store::FolderName;
+
+/// Warnings and changes that a status carries at the most; the count says how many there are.
+const LISTED: usize = 100;
+
+/// How a pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncState {
+    /// No verified version is published yet.
+    Starting,
+    /// The published version is what the source offered last.
+    Converged,
+    /// The last sync failed; the last good version is served.
+    Stale,
+    /// A file of the published version was edited, removed or added.
+    Tampered,
+}
+
+impl SyncState {
+    /// Every state, for metrics.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Converged, Self::Stale, Self::Tampered];
+
+    /// The name used in JSON, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Converged => "converged",
+            Self::Stale => "stale",
+            Self::Tampered => "tampered",
+        }
+    }
+}
+
+/// The JSON of `/v1/status`. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The pod's name, namespace, node and Airflow component.
+    pub pod: String,
+    /// See `pod`.
+    pub namespace: String,
+    /// See `pod`.
+    pub node: String,
+    /// See `pod`.
+    pub component: String,
+    /// The version of dagsync itself.
+    pub dagsync_version: &'static str,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The source, without secrets.
+    pub source: String,
+    /// Versions of two pods are comparable only when these are equal.
+    pub filter_hash: String,
+    /// How the pod stands.
+    pub state: SyncState,
+    /// Since when it has stood so.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: SystemTime,
+    /// Whether a verified version is published. Never turns back because a source is down.
+    pub ready: bool,
+    /// The published version.
+    pub version: Option<Version>,
+    /// Its folder in the store; absent for a tree that is verified where it lies.
+    pub folder: Option<FolderName>,
+    /// The source's name for it.
+    pub revision: Option<Revision>,
+    /// Its files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When it became current, as far as this process knows.
+    #[serde(serialize_with = "maybe_rfc3339")]
+    pub published_at: Option<SystemTime>,
+    /// Where this pod should be.
+    pub target: Target,
+    /// The end of the last sync without an error.
+    #[serde(serialize_with = "maybe_rfc3339")]
+    pub last_success: Option<SystemTime>,
+    /// The last error, until a sync succeeds.
+    pub last_error: Option<LastError>,
+    /// How the published version differs from its manifest: the first hundred files.
+    pub tampered: Vec<Change>,
+    /// What is odd in the source: the first hundred.
+    pub warnings: Vec<String>,
+    /// When the daemon's loop turned last.
+    #[serde(skip)]
+    pub beat: Instant,
+}
+
+/// Where a pod should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// The source's newest revision, when it was last asked.
+    pub revision: Option<Revision>,
+}
+
+/// An error as the status tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    /// [`dagsync_core::ErrorKind`] by its name.
+    pub kind: &'static str,
+    /// What happened, to what, and what to do.
+    pub message: String,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+    /// How often in a row.
+    pub attempts: u64,
+}
+
+/// The one place where the status is kept; readers never wait for writers.
+#[derive(Debug, Clone)]
+pub struct StatusBoard(Arc<watch::Sender<Arc<Status>>>);
+
+impl StatusBoard {
+    /// A board that shows a pod which has just started.
+    pub fn new(pod: &Pod, strategy: &str, source: String, filter_hash: Digest, now: SystemTime) -> Self {
+        let status = Status {
+            pod: pod.name.clone(),
+            namespace: pod.namespace.clone(),
+            node: pod.node.clone(),
+            component: pod.component.clone(),
+            dagsync_version: env!("CARGO_PKG_VERSION"),
+            strategy: strategy.to_owned(),
+            source,
+            filter_hash: filter_hash.to_string(),
+            state: SyncState::Starting,
+            since: now,
+            ready: false,
+            version: None,
+            folder: None,
+            revision: None,
+            files: 0,
+            bytes: 0,
+            published_at: None,
+            target: Target::default(),
+            last_success: None,
+            last_error: None,
+            tampered: Vec::new(),
+            warnings: Vec::new(),
+            beat: Instant::now(),
+        };
+        Self(Arc::new(watch::Sender::new(Arc::new(status))))
+    }
+
+    /// The status now.
+    pub fn read(&self) -> Arc<Status> {
+        self.0.borrow().clone()
+    }
+
+    /// Notes that the loop turned.
+    pub fn beat(&self) {
+        self.update(|status| status.beat = Instant::now());
+    }
+
+    /// Changes the status in one step.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.0.send_modify(|status| change(Arc::make_mut(status)));
+    }
+}
+
+impl Status {
+    /// Moves to `state`; the time of the move stays when it is the same.
+    pub fn enter(&mut self, state: SyncState, now: SystemTime) {
+        if self.state != state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+
+    /// Notes a failed attempt. What is published and whether the pod is ready do not change.
+    pub fn fail(&mut self, error: &Error, attempts: u64, now: SystemTime) {
+        self.last_error =
+            Some(LastError { kind: error.kind().as_str(), message: error.to_string(), at: now, attempts });
+        if self.state == SyncState::Converged {
+            self.enter(SyncState::Stale, now);
+        }
+    }
+
+    /// Notes that the published version is what the source offers.
+    pub fn succeed(&mut self, now: SystemTime) {
+        self.last_error = None;
+        self.last_success = Some(now);
+        self.ready = true;
+        self.tampered.clear();
+        self.enter(SyncState::Converged, now);
+    }
+
+    /// Notes how the published version differs from its manifest.
+    pub fn tamper(&mut self, changes: &[Change], now: SystemTime) {
+        self.tampered = changes.iter().take(LISTED).cloned().collect();
+        self.enter(SyncState::Tampered, now);
+    }
+
+    /// Keeps the first of `warnings`.
+    pub fn warn(&mut self, warnings: &[Warning]) {
+        self.warnings = warnings.iter().take(LISTED).map(ToString::to_string).collect();
+        if warnings.len() > LISTED {
+            self.warnings.push(format!("and {} more", warnings.len() - LISTED));
+        }
+    }
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+fn maybe_rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => rfc3339(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,255 @@
+//! The store: published versions, the link that Airflow reads, and what is needed to replace one by the other safely.
+//!
+//! ```text
+//! <root>/current -> versions/<folder>     swapped by rename
+//! <root>/versions/<folder>/               complete, verified, read-only
+//! <root>/.dagsync/manifests/<hex>         as sha256sum prints it
+//! <root>/.dagsync/indexes/<folder>        stats of a version's files when they were last known to be good
+//! <root>/.dagsync/staging/<unique>/tree   swept at start
+//! <root>/.dagsync/cache/<strategy>/
+//! <root>/.dagsync/state.json, lock
+//! ```
+//!
+//! A folder is named after its version: 64 hex digits. A fresh copy of a version that already has a folder, because a
+//! file in it was touched or because an older version comes back with new times, gets `.2`, `.3` and so on behind: a
+//! folder that readers use is never written to.
+
+mod lock;
+mod prune;
+mod publish;
+mod scrub;
+mod state;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use dagsync_core::fs::{self, Folder};
+use dagsync_core::index::StatIndex;
+use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Manifest, Result, Snapshot, Version};
+
+pub use lock::StoreLock;
+pub use prune::KeepPolicy;
+pub use publish::{Draft, Publication, Published};
+pub use scrub::{ScrubMode, ScrubReport};
+pub use state::{FolderState, State};
+
+const VERSIONS: &str = "versions";
+const PRIVATE: &str = ".dagsync";
+/// The longest manifest that is read: 100,000 files with paths of 1 KiB take a tenth of it.
+const MANIFEST_MAX: u64 = 1 << 30;
+
+/// The name of a folder below `versions`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FolderName {
+    version: Version,
+    /// 1 for the first copy, which has no suffix.
+    copy: u64,
+}
+
+impl FolderName {
+    /// The version that the folder holds.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl fmt::Display for FolderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.version.hex())?;
+        if self.copy > 1 { write!(f, ".{}", self.copy) } else { Ok(()) }
+    }
+}
+
+impl FromStr for FolderName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let bad = || Error::new(ErrorKind::Refused, "read store", format!("{name:?} is not the folder of a version"));
+        let (hex, copy) = match name.split_once('.') {
+            Some((hex, copy)) => (hex, copy.parse().ok().filter(|&n| n > 1).ok_or_else(bad)?),
+            None => (name, 1),
+        };
+        let parsed = Self { version: Version::from(hex.parse::<Digest>().map_err(|_| bad())?), copy };
+        if parsed.to_string() == name { Ok(parsed) } else { Err(bad()) }
+    }
+}
+
+impl serde::Serialize for FolderName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for FolderName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One store. Reading needs no lock; whatever writes asks for the [`StoreLock`].
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    link: String,
+}
+
+impl Store {
+    /// The store at `root`, whose link is called `link`. Touches nothing.
+    pub fn new(root: impl Into<PathBuf>, link: impl Into<String>) -> Self {
+        Self { root: root.into(), link: link.into() }
+    }
+
+    /// Where the store lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether a store, even an empty one, lies at the root.
+    pub fn exists(&self) -> bool {
+        self.private("manifests").is_dir()
+    }
+
+    /// Creates what is missing of an empty store.
+    pub fn create(&self) -> Result<()> {
+        for name in ["manifests", "indexes", "staging", "cache"] {
+            fs::create_folders(&self.private(name))?;
+        }
+        fs::create_folders(&self.root.join(VERSIONS))
+    }
+
+    /// The folder that belongs to the strategy called `name`.
+    pub fn cache(&self, name: &str) -> Result<PathBuf> {
+        let path = self.private("cache").join(name);
+        fs::create_folders(&path)?;
+        Ok(path)
+    }
+
+    /// The folder that the link points to; `None` when there is no link or nothing behind it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the link's name is taken by something that dagsync did not make.
+    pub fn current(&self) -> Result<Option<FolderName>> {
+        let Some(target) = fs::read_link(&self.link_path())? else { return Ok(None) };
+        let name = target.strip_prefix(VERSIONS).ok().and_then(Path::to_str).and_then(|n| n.parse().ok());
+        let folder: FolderName = name.ok_or_else(|| {
+            let message =
+                format!("{} points to {}, which dagsync did not make", self.link_path().display(), target.display());
+            Error::new(ErrorKind::Refused, "read store", message).with_hint("move it away or choose another link name")
+        })?;
+        Ok(self.folder_path(&folder).is_dir().then_some(folder))
+    }
+
+    /// The manifest of `version`; `None` when the store does not have it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when the file is not the manifest of that version.
+    pub fn manifest(&self, version: &Version) -> Result<Option<Manifest>> {
+        let path = self.manifest_path(version);
+        let Some(bytes) = fs::read(&path, MANIFEST_MAX)? else { return Ok(None) };
+        if Version::from(Digest::of(&bytes)) != *version {
+            let message = format!("{} is not the manifest of its version", path.display());
+            return Err(Error::new(ErrorKind::Corrupt, "read manifest", message)
+                .with_hint("it was edited or damaged; the next sync writes it anew"));
+        }
+        Manifest::parse(&bytes).map(Some)
+    }
+
+    /// What the store remembers of revisions and times, without changing anything; `None` when it is lost.
+    pub fn state(&self) -> Option<State> {
+        State::load(&self.state_path())
+    }
+
+    /// The current version, for reuse of its files.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>> {
+        let Some(name) = self.current()? else { return Ok(None) };
+        let folder = Folder::open(self.folder_path(&name))?;
+        Ok(Some(Snapshot { folder, version: name.version, index: StatIndex::load(&self.index_path(&name)) }))
+    }
+
+    /// Brings the store into order after whatever happened to the process before: sweeps staging, forgets what was
+    /// never published, rebuilds the state where it is missing or damaged.
+    pub fn recover(&self, _lock: &StoreLock, now: SystemTime, interrupt: &Interrupt) -> Result<State> {
+        self.create()?;
+        let staging = self.private("staging");
+        for entry in Folder::open(&staging)?.names()? {
+            fs::remove_tree(&staging.join(entry.name), interrupt)?;
+        }
+        fs::remove_file(&fs::with_suffix(&self.link_path(), fs::BESIDE_LINK))?;
+        let current = self.current()?;
+        let state = match State::load(&self.state_path()) {
+            Some(mut state) => {
+                self.forget_unpublished(&mut state, current.as_ref(), interrupt)?;
+                state.adopt(current, now);
+                state
+            }
+            None => State::rebuilt(self.folders()?, current, now),
+        };
+        state.save(&self.state_path())?;
+        Ok(state)
+    }
+
+    /// A folder that the state does not know and the link does not name was complete but never current: nobody reads it.
+    fn forget_unpublished(&self, state: &mut State, current: Option<&FolderName>, interrupt: &Interrupt) -> Result<()> {
+        let on_disk = self.folders()?;
+        for name in on_disk.iter().filter(|name| Some(*name) != current && !state.folders.contains_key(*name)) {
+            self.remove_folder(name, interrupt)?;
+        }
+        state.folders.retain(|name, _| on_disk.contains(name));
+        Ok(())
+    }
+
+    /// The folders below `versions` that are dagsync's.
+    fn folders(&self) -> Result<Vec<FolderName>> {
+        let names = Folder::open(self.root.join(VERSIONS))?.names()?;
+        Ok(names.iter().filter_map(|entry| entry.name.to_str()?.parse().ok()).collect())
+    }
+
+    /// Takes the folder out of sight first, so that a reader sees all of it or nothing.
+    fn remove_folder(&self, name: &FolderName, interrupt: &Interrupt) -> Result<()> {
+        let path = self.folder_path(name);
+        let doomed = self.new_staging_path();
+        fs::create_folders(&doomed)?;
+        Folder::open(&path)?.chmod(0o755)?;
+        fs::rename(&path, &doomed.join("tree"))?;
+        fs::remove_file(&self.index_path(name))?;
+        if !self.folders()?.iter().any(|other| other.version == name.version) {
+            fs::remove_file(&self.manifest_path(&name.version))?;
+        }
+        fs::remove_tree(&doomed, interrupt)
+    }
+
+    fn new_staging_path(&self) -> PathBuf {
+        self.private("staging").join(format!("{}-{:016x}", std::process::id(), fastrand::u64(..)))
+    }
+
+    fn private(&self, name: &str) -> PathBuf {
+        self.root.join(PRIVATE).join(name)
+    }
+
+    fn link_path(&self) -> PathBuf {
+        self.root.join(&self.link)
+    }
+
+    /// Where the folder called `name` lies.
+    pub fn folder_path(&self, name: &FolderName) -> PathBuf {
+        self.root.join(VERSIONS).join(name.to_string())
+    }
+
+    fn manifest_path(&self, version: &Version) -> PathBuf {
+        self.private("manifests").join(version.hex())
+    }
+
+    fn index_path(&self, name: &FolderName) -> PathBuf {
+        self.private("indexes").join(name.to_string())
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.private("state.json")
+    }
+}
+
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod tests;

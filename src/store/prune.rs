@@ -1,0 +1,74 @@
+//! Removing old versions, but none that a task may still import from.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use dagsync_core::fs::Folder;
+use dagsync_core::{Interrupt, Result, Version};
+use rustix::fs::FlockOperation;
+
+use super::{FolderName, State, Store, StoreLock};
+
+/// Which old versions stay: the newest `versions`, all that were current within `age`, all `pinned`, and all on whose
+/// folder or manifest somebody holds a shared `flock`, as `flock -s /dags/current command` does.
+#[derive(Debug, Clone)]
+pub struct KeepPolicy {
+    /// The newest so many, the current one included.
+    pub versions: usize,
+    /// All that were current within this time.
+    pub age: Duration,
+    /// Never removed.
+    pub pinned: BTreeSet<Version>,
+}
+
+impl KeepPolicy {
+    /// The folders that may go, oldest first.
+    fn doomed(&self, state: &State, now: SystemTime) -> Vec<FolderName> {
+        let mut old: Vec<_> = state.folders.iter().filter_map(|(name, f)| Some((f.retired_at?, name))).collect();
+        old.sort_unstable();
+        let spare = old.len().saturating_sub(self.versions.saturating_sub(1));
+        old.truncate(spare);
+        // A clock that went backwards makes everything young: better kept too long than removed too early.
+        let is_old = |retired: SystemTime| now.duration_since(retired).is_ok_and(|age| age >= self.age);
+        old.into_iter()
+            .filter(|(retired, name)| is_old(*retired) && !self.pinned.contains(&name.version))
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+}
+
+impl Store {
+    /// Removes the versions that `policy` does not keep; returns them.
+    pub fn prune(
+        &self,
+        _lock: &StoreLock,
+        state: &mut State,
+        policy: &KeepPolicy,
+        now: SystemTime,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<FolderName>> {
+        let mut removed = Vec::new();
+        for name in policy.doomed(state, now) {
+            if self.is_held(&name) {
+                continue;
+            }
+            self.remove_folder(&name, interrupt)?;
+            state.folders.remove(&name);
+            removed.push(name);
+        }
+        if !removed.is_empty() {
+            state.save(&self.state_path())?;
+        }
+        Ok(removed)
+    }
+
+    fn is_held(&self, name: &FolderName) -> bool {
+        let held = |fd: &dyn std::os::fd::AsFd| {
+            rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+        };
+        let by_manifest = |path: &Path| std::fs::File::open(path).is_ok_and(|file| held(&file));
+        Folder::open(self.folder_path(name)).is_ok_and(|folder| held(&folder))
+            || by_manifest(&self.manifest_path(&name.version))
+    }
+}

@@ -1,0 +1,167 @@
+//! Staging a tree and making it the current one, atomically.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use dagsync_core::fs::{self, Folder};
+use dagsync_core::index::{StatIndex, file_system_now};
+use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Limits, Result, Revision, StagedTree, Version, walk};
+
+use super::{FolderName, State, Store, StoreLock, VERSIONS};
+
+/// A staging folder that is removed unless its tree is published.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Where the tree is staged.
+    pub fn tree(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_tree(&self.path, &Interrupt::never()) {
+            tracing::warn!(%error, "a staging folder stays until the next start");
+        }
+    }
+}
+
+/// What a tree is published as.
+#[derive(Debug)]
+pub struct Publication<'a> {
+    /// The source's name for it.
+    pub revision: &'a Revision,
+    /// The strategy that brought it.
+    pub strategy: &'a str,
+    /// The source, without secrets.
+    pub source: String,
+    /// The filter under which it was brought.
+    pub filter: &'a Filter,
+    /// Publish an empty tree over one that is not.
+    pub allow_empty: bool,
+    /// Publish a fresh copy although the version is current already, because that copy was touched.
+    pub fresh: bool,
+    /// The time.
+    pub now: SystemTime,
+}
+
+/// What came of publishing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// The content is that of the current version: the link stays, the revision moved.
+    Unchanged(FolderName),
+    /// The link points to this new folder now.
+    New(FolderName),
+}
+
+impl Published {
+    /// The folder that is current now.
+    pub const fn folder(&self) -> &FolderName {
+        match self {
+            Self::Unchanged(folder) | Self::New(folder) => folder,
+        }
+    }
+}
+
+impl Store {
+    /// A new, empty staging folder.
+    pub fn draft(&self, _lock: &StoreLock) -> Result<Draft> {
+        let draft = Draft { path: self.new_staging_path() };
+        fs::create_folders(&draft.tree())?;
+        Ok(draft)
+    }
+
+    /// Makes a complete staged tree the current version. At every moment the link is the old one or the new one, and
+    /// what it points to is complete on disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] for an empty tree over one that is not; [`ErrorKind::Locked`] when the lock was lost.
+    pub fn publish(
+        &self,
+        lock: &StoreLock,
+        state: &mut State,
+        draft: &Draft,
+        tree: &StagedTree,
+        publication: &Publication<'_>,
+    ) -> Result<Published> {
+        let version = tree.manifest.version();
+        let current = self.current()?;
+        let unchanged = current.as_ref().filter(|name| name.version == version && !publication.fresh).cloned();
+        let published = match unchanged {
+            Some(name) => Published::Unchanged(name),
+            None => {
+                self.refuse_empty(tree, current.as_ref(), publication)?;
+                let name = self.free_name(version)?;
+                self.move_into_place(lock, draft, tree, &name)?;
+                state.make_current(Some(name.clone()), publication.now);
+                Published::New(name)
+            }
+        };
+        record(state, published.folder(), publication);
+        state.save(&self.state_path())?;
+        Ok(published)
+    }
+
+    fn refuse_empty(
+        &self,
+        tree: &StagedTree,
+        current: Option<&FolderName>,
+        publication: &Publication<'_>,
+    ) -> Result<()> {
+        let Some(current) = current else { return Ok(()) };
+        if !tree.manifest.is_empty() || publication.allow_empty {
+            return Ok(());
+        }
+        let message = format!("revision {} of {} holds no file", publication.revision, publication.source);
+        Err(Error::new(ErrorKind::Refused, "publish", message)
+            .with_context("version that stays", current.version)
+            .with_hint("check the subpath and the globs; set allow_empty to publish an empty tree"))
+    }
+
+    fn free_name(&self, version: Version) -> Result<FolderName> {
+        let copies = self.folders()?.into_iter().filter(|name| name.version == version).map(|name| name.copy);
+        Ok(FolderName { version, copy: copies.max().map_or(1, |last| last + 1) })
+    }
+
+    fn move_into_place(&self, lock: &StoreLock, draft: &Draft, tree: &StagedTree, name: &FolderName) -> Result<()> {
+        let manifest = draft.path.join("manifest");
+        fs::write_atomic(&manifest, &tree.manifest.to_bytes())?;
+        let versions = Folder::open(self.root.join(VERSIONS))?;
+        versions.sync_file_system()?;
+        fs::rename(&manifest, &self.manifest_path(&name.version))?;
+        fs::rename(&draft.tree(), &self.folder_path(name))?;
+        versions.folder(&name.to_string())?.chmod(0o555)?;
+        versions.sync()?;
+        Folder::open(self.private("manifests"))?.sync()?;
+        lock.check()?;
+        fs::replace_link(&Path::new(VERSIONS).join(name.to_string()), &self.link_path())?;
+        Folder::open(&self.root)?.sync()
+    }
+
+    /// Records the stats of a version that was just published, so that the next check need not read it.
+    ///
+    /// Called after pruning: removing a version moves the ctime of the files it shared with this one. A file whose
+    /// stat is not what was staged is left out, so the next check reads it.
+    pub fn index(&self, name: &FolderName, tree: &StagedTree, limits: &Limits, interrupt: &Interrupt) -> Result<()> {
+        let now = file_system_now(&self.private("staging"))?;
+        let folder = Folder::open(self.folder_path(name))?;
+        let listing = walk::list(&folder, &Filter::default(), limits, interrupt)?;
+        let known = |(path, stat)| tree.files.get(&path).map(|digest| (path, (stat, *digest)));
+        let entries = listing.files.into_iter().filter_map(known).collect();
+        StatIndex::new(now, entries).save(&self.index_path(name))
+    }
+}
+
+fn record(state: &mut State, name: &FolderName, publication: &Publication<'_>) {
+    state.revision = Some(publication.revision.clone());
+    state.strategy = publication.strategy.to_owned();
+    state.source.clone_from(&publication.source);
+    state.filter_hash = publication.filter.hash().to_string();
+    if let Some(folder) = state.folders.get_mut(name) {
+        folder.revision.get_or_insert_with(|| publication.revision.clone());
+    }
+}
