@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use dagsync_core::Registry;
 
+mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
@@ -23,11 +24,12 @@ pub fn strategies() -> Registry {
     registry
 }
 
-/// The command line, with the strategies of `registry`.
+/// The command line, with the strategies of `registry`. Prints its own errors.
 pub fn main(registry: Registry) -> ExitCode {
+    // Airflow reads what is published, often as another user than the one that dagsync runs as.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     install_crypto();
-    drop(registry);
-    ExitCode::SUCCESS
+    cli::main(&registry, std::env::args_os()).into()
 }
 
 /// TLS by `ring`, once a process; a second call changes nothing.

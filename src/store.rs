@@ -156,6 +156,11 @@ impl Store {
         Manifest::parse(&bytes).map(Some)
     }
 
+    /// What the store remembers of revisions and times, without changing anything; `None` when it is lost.
+    pub fn state(&self) -> Option<State> {
+        State::load(&self.state_path())
+    }
+
     /// The current version, for reuse of its files.
     pub fn snapshot(&self) -> Result<Option<Snapshot>> {
         let Some(name) = self.current()? else { return Ok(None) };

@@ -1,0 +1,344 @@
+//! The arguments as plain structs: parsing them has no effect.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
+use dagsync_core::{Registry, Version};
+
+use super::answer::Style;
+use crate::config::{Flag, LogFormat};
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0   fine
+  1   drift or mismatch
+  2   failed
+  3   no drift seen, but some pods could not be asked
+  64  usage or configuration
+  130 interrupted";
+
+const EXAMPLES: &str = "\
+Examples:
+  dagsync run --source https://github.com/team/dags.git --root /dags
+  dagsync status
+  dagsync hash /dags/current
+  dagsync diff /dags http://10.0.0.7:8466";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  dagsync run --source https://github.com/team/dags.git --ref main --root /dags
+  dagsync run --config /etc/dagsync.yaml --period 30s --set keep.age=2h
+  DAGSYNC_SOURCE=ssh://git@host/dags.git dagsync run
+
+Airflow's dags_folder is ROOT/LINK, by default /dags/current, never ROOT itself.
+`dagsync config` lists every setting, its value and where it came from.";
+
+/// Keeps the DAG folder of every Airflow pod on one and the same version, and proves it.
+///
+/// A version is the SHA-256 of the sorted `sha256sum` lines of all files: equal for equal DAGs, whatever source and
+/// strategy brought them, and checkable with coreutils alone.
+#[derive(Debug, Parser)]
+#[command(name = "dagsync", version, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Configuration file, TOML or YAML by its extension [env: DAGSYNC_CONFIG]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// error, warn, info, debug or trace, also per module: info,dagsync_strategy_git=debug
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
+    /// How log lines look; auto is text on a terminal and JSON elsewhere
+    #[arg(long, value_name = "FORMAT", global = true, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// When to use colour; auto is on a terminal unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+impl Global {
+    /// Whether to use colour on a stream.
+    pub(crate) fn style(&self, stream: Stream) -> Style {
+        let set = |name| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        Style(match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let terminal = match stream {
+                    Stream::Out => std::io::stdout().is_terminal(),
+                    Stream::Err => std::io::stderr().is_terminal(),
+                };
+                terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+            }
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[value(alias = "table")]
+    Text,
+    /// For machines
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Keep a folder on the source's version: the sidecar
+    ///
+    /// Syncs at every period, checks what is published, and serves probes, metrics and status over HTTP. SIGHUP syncs
+    /// now; SIGTERM ends cleanly with exit status 0.
+    Run(Box<SyncArgs>),
+    /// Sync once, then exit: the init container
+    ///
+    /// Tries again after errors that may pass, until `timeout` is over. Prints the version that is published.
+    Once(Box<OnceArgs>),
+    /// Show what a daemon or a store is on
+    ///
+    /// Exit status 1 means that a daemon answered, and that it is stale or tampered.
+    Status(StatusArgs),
+    /// Print the version of a folder
+    ///
+    /// The same by hand, with coreutils and findutils alone:
+    ///
+    ///   find -L . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum -- | sha256sum
+    ///
+    /// which is right where the folder holds nothing that is always left out: .git, __pycache__/, *.pyc, *.pyo,
+    /// .dagsync/, .nfs*, lost+found/.
+    #[command(verbatim_doc_comment)]
+    Hash(HashArgs),
+    /// List the files that differ between two trees
+    ///
+    /// Each side is a folder, a store, a manifest file or a daemon's URL. A folder is read; for the others their
+    /// manifest is taken as it is (`dagsync verify` reads a store's files).
+    Diff(DiffArgs),
+    /// Read every file of a tree and compare it with a manifest or a version
+    ///
+    /// Without --expect and --manifest, DIR must be a store: its current version is compared with its own manifest.
+    Verify(VerifyArgs),
+    /// Show every setting, its value and where it came from; secrets are hidden
+    Config(ConfigArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SyncArgs {
+    /// Where DAGs come from
+    #[arg(long, value_name = "URL")]
+    source: Option<String>,
+    /// The strategy; by default the source implies it
+    #[arg(long, value_name = "NAME")]
+    strategy: Option<String>,
+    /// The store's folder
+    #[arg(long, value_name = "DIR")]
+    root: Option<String>,
+    /// The link in the store that Airflow reads
+    #[arg(long, value_name = "NAME")]
+    link: Option<String>,
+    /// Time between two syncs, such as 30s
+    #[arg(long, value_name = "DURATION")]
+    period: Option<String>,
+    /// The longest that one sync may take
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+    /// Where the HTTP listener listens; empty: nowhere
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http_bind: Option<String>,
+    /// Exit after so many failures in a row; negative: never
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    max_failures: Option<String>,
+    /// Branch, tag or commit to follow (git.ref)
+    #[arg(long = "ref", value_name = "REF")]
+    git_ref: Option<String>,
+    /// The only folder of the repository that is brought (git.subpath)
+    #[arg(long, value_name = "PATH")]
+    subpath: Option<String>,
+    #[command(flatten)]
+    globs: Globs,
+    /// Publish an empty tree over one that is not
+    #[arg(long)]
+    allow_empty: bool,
+    /// Any other setting; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OnceArgs {
+    #[command(flatten)]
+    pub(crate) sync: SyncArgs,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Globs {
+    /// Glob of files that belong to the tree; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+    /// Glob of files and folders that do not; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// A daemon's URL or a store's folder; by default the daemon on this host
+    #[arg(value_name = "URL|ROOT")]
+    pub(crate) target: Option<String>,
+    /// The store's link
+    #[arg(long, value_name = "NAME", default_value = "current")]
+    pub(crate) link: String,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HashArgs {
+    /// The folder
+    pub(crate) dir: PathBuf,
+    /// Print the manifest instead, for `sha256sum -c`
+    #[arg(long)]
+    pub(crate) manifest: bool,
+    #[command(flatten)]
+    pub(crate) globs: Globs,
+    /// Remember stats in this file, so that an unchanged file is not read the next time
+    #[arg(long, value_name = "FILE")]
+    pub(crate) index: Option<PathBuf>,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// A folder, a store, a manifest file or a daemon's URL
+    pub(crate) a: String,
+    /// The same
+    pub(crate) b: String,
+    #[command(flatten)]
+    pub(crate) globs: Globs,
+    /// The link of a store
+    #[arg(long, value_name = "NAME", default_value = "current")]
+    pub(crate) link: String,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// A folder or a store
+    pub(crate) dir: PathBuf,
+    /// The version that it should have
+    #[arg(long, value_name = "VERSION", conflicts_with = "manifest")]
+    pub(crate) expect: Option<Version>,
+    /// The manifest that it should match
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) globs: Globs,
+    /// The link of a store
+    #[arg(long, value_name = "NAME", default_value = "current")]
+    pub(crate) link: String,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) sync: SyncArgs,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    /// Print the table of all settings for the README
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub(crate) markdown: bool,
+}
+
+fn parse_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, such as keep.age=2h".to_owned()),
+    }
+}
+
+impl SyncArgs {
+    /// The flags that were given, as settings.
+    pub(crate) fn flags(&self, global: &Global) -> Vec<Flag> {
+        let mut flags: Vec<_> =
+            self.set.iter().map(|(name, value)| flag(&format!("--set {name}"), name, value.as_str())).collect();
+        let format = global.log_format.and_then(|f| f.to_possible_value()).map(|v| v.get_name().to_owned());
+        let allow_empty = self.allow_empty.then(|| "true".to_owned());
+        for (name, setting, value) in [
+            ("--source", "source", &self.source),
+            ("--strategy", "strategy", &self.strategy),
+            ("--root", "root", &self.root),
+            ("--link", "link", &self.link),
+            ("--period", "period", &self.period),
+            ("--timeout", "timeout", &self.timeout),
+            ("--http-bind", "http.bind", &self.http_bind),
+            ("--max-failures", "max_failures", &self.max_failures),
+            ("--ref", "git.ref", &self.git_ref),
+            ("--subpath", "git.subpath", &self.subpath),
+            ("--allow-empty", "allow_empty", &allow_empty),
+            ("--log-level", "log.level", &global.log_level),
+            ("--log-format", "log.format", &format),
+        ] {
+            flags.extend(value.as_ref().map(|value| flag(name, setting, value.as_str())));
+        }
+        for (name, setting, globs) in
+            [("--include", "include", &self.globs.include), ("--exclude", "exclude", &self.globs.exclude)]
+        {
+            flags.extend((!globs.is_empty()).then(|| flag(name, setting, globs.clone())));
+        }
+        flags
+    }
+}
+
+fn flag(flag: &str, name: &str, value: impl Into<::config::ValueKind>) -> Flag {
+    Flag { flag: flag.to_owned(), name: name.to_owned(), value: value.into() }
+}
+
+/// The command with what only the registry knows: the strategies that are compiled in.
+pub(crate) fn command(registry: &Registry) -> clap::Command {
+    let list: Vec<_> = registry.factories().iter().map(|f| format!("  {:8} {}", f.name, f.about)).collect();
+    let strategies = format!("Strategies compiled in:\n{}", list.join("\n"));
+    let sync = format!("{strategies}\n\n{RUN_EXAMPLES}\n\n{EXIT_STATUS}");
+    let mut command = Args::command().after_help(format!("{strategies}\n\n{EXAMPLES}\n\n{EXIT_STATUS}"));
+    for (name, examples) in super::examples::ALL {
+        command = command.mut_subcommand(*name, |c| c.after_help(format!("{examples}\n\n{EXIT_STATUS}")));
+    }
+    ["run", "once"]
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |c| c.after_help(sync.clone())))
+}

@@ -1,0 +1,51 @@
+//! The examples that the help of each command ends with.
+
+/// By command.
+pub(super) const ALL: &[(&str, &str)] = &[
+    (
+        "status",
+        "\
+Examples:
+  dagsync status                          the daemon on this host
+  dagsync status http://10.0.0.7:8466     the daemon of another pod
+  dagsync status /dags                    a store, without a daemon",
+    ),
+    (
+        "hash",
+        "\
+Examples:
+  dagsync hash /dags/current
+  dagsync hash ./dags --exclude tests --output json
+  dagsync hash ./dags --manifest > dags.sha256
+  cd /dags/current && sha256sum -c --quiet dags.sha256",
+    ),
+    (
+        "diff",
+        "\
+Examples:
+  dagsync diff ./dags /dags                                     a folder and a store
+  dagsync diff http://10.0.0.7:8466 http://10.0.0.8:8466        two pods
+  dagsync diff dags.sha256 http://10.0.0.7:8466 --output json   a manifest and a pod",
+    ),
+    (
+        "verify",
+        "\
+Examples:
+  dagsync verify /dags
+  dagsync verify /dags/current --expect sha256:6b51…
+  dagsync verify ./dags --manifest dags.sha256",
+    ),
+    (
+        "config",
+        "\
+Examples:
+  dagsync config
+  dagsync config --config /etc/dagsync.yaml --set keep.age=2h --output json",
+    ),
+    (
+        "completions",
+        "\
+Examples:
+  dagsync completions bash > /etc/bash_completion.d/dagsync",
+    ),
+];

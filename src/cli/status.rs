@@ -1,0 +1,163 @@
+//! `dagsync status`: what a daemon or a store is on.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use dagsync_core::{Registry, Result, printable};
+use serde_json::{Value as Json, json};
+
+use super::answer::{Answer, Exit, Style, columns};
+use super::args::{Output, StatusArgs};
+use super::tree::{is_url, nothing};
+use crate::client::Client;
+use crate::config::{self, Inputs};
+use crate::store::Store;
+
+/// What people look for first; the rest follows as it comes.
+const ORDER: &[&str] = &[
+    "state",
+    "since",
+    "version",
+    "revision",
+    "strategy",
+    "source",
+    "target",
+    "files",
+    "last_success",
+    "last_error",
+    "tampered",
+    "warnings",
+    "pod",
+    "namespace",
+    "node",
+    "component",
+];
+
+pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs, style: Style) -> Result<Answer> {
+    let (target, link) = match &args.target {
+        Some(target) => (target.clone(), args.link.clone()),
+        None => here(registry, inputs)?,
+    };
+    let status = if is_url(&target) {
+        Client::new(&target)?.status().await?
+    } else {
+        store(&Store::new(&target, link), &target)?
+    };
+    let exit = match status["state"].as_str() {
+        Some("stale" | "tampered") => Exit::Mismatch,
+        _ => Exit::Fine,
+    };
+    Ok(match args.output {
+        Output::Json => Answer::json(exit, &status),
+        Output::Text => Answer::text(exit, table(&status, style)),
+    })
+}
+
+/// The daemon on this host by its configured address; without one, its store.
+fn here(registry: &Registry, inputs: &Inputs) -> Result<(String, String)> {
+    let config = config::load(registry, inputs)?.config;
+    let target = match config.http.bind {
+        Some(bind) => format!("http://{}", reachable(bind)),
+        None => config.root.display().to_string(),
+    };
+    Ok((target, config.link))
+}
+
+/// An address to listen on everywhere is none to ask.
+fn reachable(bind: SocketAddr) -> SocketAddr {
+    let ip = match bind.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bind.port())
+}
+
+/// The link is the truth; what the state file adds may be missing.
+fn store(store: &Store, root: &str) -> Result<Json> {
+    let folder = store.current()?.ok_or_else(|| nothing(root))?;
+    let mut status = json!({"root": root, "version": folder.version(), "folder": folder});
+    if let Some(manifest) = store.manifest(&folder.version())? {
+        status["files"] = manifest.len().into();
+    }
+    let Some(state) = store.state().filter(|state| state.current.as_ref() == Some(&folder)) else { return Ok(status) };
+    status["revision"] = json!(state.revision);
+    status["strategy"] = state.strategy.clone().into();
+    status["source"] = state.source.clone().into();
+    status["filter_hash"] = state.filter_hash.clone().into();
+    if let Some(known) = state.folders.get(&folder) {
+        status["published_at"] = humantime::format_rfc3339_millis(known.published_at).to_string().into();
+    }
+    Ok(status)
+}
+
+fn table(status: &Json, style: Style) -> String {
+    let Some(status) = status.as_object() else { return String::new() };
+    let place = |key: &str| ORDER.iter().position(|k| *k == key).unwrap_or(ORDER.len());
+    let mut keys: Vec<&String> = status.keys().collect();
+    keys.sort_by_key(|key| place(key));
+    let mut rows = Vec::new();
+    for key in keys {
+        for (i, line) in lines(&status[key]).into_iter().enumerate() {
+            let name = if i == 0 { printable(key) } else { String::new() };
+            rows.push([name, if key == "state" { colored(&line, style) } else { line }]);
+        }
+    }
+    columns(&rows)
+}
+
+fn colored(state: &str, style: Style) -> String {
+    match state {
+        "converged" => style.green(state),
+        "tampered" => style.red(state),
+        _ => style.yellow(state),
+    }
+}
+
+/// A value as lines that cannot steer a terminal, whoever sent it; nothing for what is empty.
+fn lines(value: &Json) -> Vec<String> {
+    match value {
+        Json::Null => Vec::new(),
+        Json::String(text) if text.is_empty() => Vec::new(),
+        Json::String(text) => vec![printable(text)],
+        Json::Array(items) => items.iter().map(|item| lines(item).join(", ")).collect(),
+        Json::Object(map) => {
+            let part = |(key, value): (&String, &Json)| {
+                let text = lines(value).join(", ");
+                (!text.is_empty()).then(|| format!("{}: {text}", printable(key)))
+            };
+            let parts: Vec<_> = map.iter().filter_map(part).collect();
+            if parts.is_empty() { Vec::new() } else { vec![parts.join(", ")] }
+        }
+        other => vec![other.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_shown_as_far_as_it_is_known() {
+        let status = json!({
+            "zebra": 1, "version": "sha256:ab", "state": "stale", "node": "", "target": {"revision": null},
+            "last_error": {"kind": "unreachable", "message": "no \u{1b}[31mroute"}, "warnings": ["one", "two"],
+        });
+        let expected = "\
+state       stale
+version     sha256:ab
+last_error  kind: unreachable, message: no \\u{1b}[31mroute
+warnings    one
+            two
+zebra       1
+";
+        assert_eq!(table(&status, Style(false)), expected);
+        assert!(table(&status, Style(true)).contains("\x1b[33mstale\x1b[0m"));
+    }
+
+    #[test]
+    fn an_unspecified_address_is_asked_on_this_host() {
+        for (bind, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.7:1", "10.0.0.7:1")] {
+            assert_eq!(reachable(bind.parse().unwrap()).to_string(), asked);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Where a tree's manifest can be had: a folder, a store, a manifest file, a daemon.
+
+use std::path::{Path, PathBuf};
+
+use dagsync_core::fs::{self, Folder};
+use dagsync_core::index::StatIndex;
+use dagsync_core::tree::{HashedTree, Reading};
+use dagsync_core::{
+    Error, ErrorKind, Filter, Interrupt, Limits, Manifest, Progress, Result, SymlinkPolicy, Version, blocking,
+    hash_tree,
+};
+
+use super::answer::warn;
+use super::args::Globs;
+use super::progress::Bar;
+use crate::client::Client;
+use crate::store::Store;
+
+/// A look at a tree copies nothing, so it may be larger than what is published by default.
+const LIMITS: Limits = Limits { files: 10_000_000, bytes: 1 << 50, file_bytes: 1 << 50, path_bytes: 4096, depth: 1024 };
+const MAX_MANIFEST: u64 = 1 << 30;
+
+/// Reads every file of `dir` that `index` does not prove, with a progress line.
+pub(super) async fn read_folder(
+    dir: &Path,
+    globs: &Globs,
+    index: Option<PathBuf>,
+    interrupt: &Interrupt,
+) -> Result<HashedTree> {
+    let filter = Filter::new(&globs.include, &globs.exclude)?;
+    let dir = dir.to_owned();
+    let work = move |interrupt: &Interrupt| {
+        let progress = Progress::default();
+        let _bar = Bar::of(&progress);
+        let folder = Folder::open(dir)?;
+        let known = index.as_deref().map(StatIndex::load).unwrap_or_default();
+        let now = index.as_deref().map(|path| clock(path, &folder)).transpose()?.flatten();
+        let symlinks = SymlinkPolicy::Skip;
+        let reading =
+            Reading { filter: &filter, limits: &LIMITS, symlinks, index: &known, now, interrupt, progress: &progress };
+        let tree = hash_tree(&folder, &reading)?;
+        index.as_deref().map_or(Ok(()), |path| tree.index.save(path))?;
+        Ok(tree)
+    };
+    let tree = blocking(interrupt, "hash", work).await?;
+    tree.skipped.iter().for_each(warn);
+    Ok(tree)
+}
+
+/// The time on the file system that holds the tree, asked for beside the index: the tree itself is never written to.
+fn clock(index: &Path, tree: &Folder) -> Result<Option<dagsync_core::index::Nanos>> {
+    let beside = index.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if Folder::open(beside)?.stat(".")?.device != tree.stat(".")?.device {
+        warn(format!("{} lies on another file system than the folder, so it proves nothing", index.display()));
+        return Ok(None);
+    }
+    dagsync_core::index::file_system_now(beside).map(Some)
+}
+
+/// One tree, however it was named.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// As the user wrote it, without secrets.
+    pub(super) name: String,
+    pub(super) manifest: Manifest,
+    /// Where it is known.
+    pub(super) filter_hash: Option<String>,
+}
+
+impl Named {
+    /// The manifest of what `name` names.
+    pub(super) async fn read(name: &str, globs: &Globs, link: &str, interrupt: &Interrupt) -> Result<Self> {
+        if is_url(name) {
+            return interrupt.guard("ask", Self::daemon(name)).await;
+        }
+        let path = Path::new(name);
+        let store = Store::new(path, link);
+        let (manifest, filter_hash) = if store.exists() {
+            let (_, manifest) = published(&store)?;
+            (manifest, store.state().map(|s| s.filter_hash))
+        } else if is_folder(path)? {
+            let filter = Filter::new(&globs.include, &globs.exclude)?;
+            (read_folder(path, globs, None, interrupt).await?.manifest, Some(filter.hash().to_string()))
+        } else {
+            (manifest_file(path)?, None)
+        };
+        Ok(Self { name: name.to_owned(), manifest, filter_hash: filter_hash.filter(|hash| !hash.is_empty()) })
+    }
+
+    async fn daemon(url: &str) -> Result<Self> {
+        let client = Client::new(url)?;
+        let status = client.status().await?;
+        let version = status["version"].as_str().ok_or_else(|| nothing(url))?.parse()?;
+        let manifest = client.manifest(&version).await?;
+        let filter_hash = status["filter_hash"].as_str().map(str::to_owned);
+        Ok(Self { name: crate::config::redact_url(url), manifest, filter_hash })
+    }
+}
+
+/// Whether `name` is a daemon's address.
+pub(super) fn is_url(name: &str) -> bool {
+    name.starts_with("http://") || name.starts_with("https://")
+}
+
+/// The version that a store's link names, and its manifest.
+pub(super) fn published(store: &Store) -> Result<(crate::store::FolderName, Manifest)> {
+    let folder = store.current()?.ok_or_else(|| nothing(&store.root().display().to_string()))?;
+    let manifest = store.manifest(&folder.version())?.ok_or_else(|| missing_manifest(&folder.version()))?;
+    Ok((folder, manifest))
+}
+
+/// The manifest in a file, as `dagsync hash --manifest` or a sorted `sha256sum` writes it.
+pub(super) fn manifest_file(path: &Path) -> Result<Manifest> {
+    let absent = || Error::new(ErrorKind::NotFound, "read manifest", format!("there is no {}", path.display()));
+    let bytes = fs::read(path, MAX_MANIFEST)?.ok_or_else(absent)?;
+    Manifest::parse(&bytes)
+        .map_err(|e| e.with_context("file", path.display()).with_hint("make it with `dagsync hash DIR --manifest`"))
+}
+
+fn is_folder(path: &Path) -> Result<bool> {
+    match Folder::open(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+pub(super) fn nothing(place: &str) -> Error {
+    let place = crate::config::redact_url(place);
+    Error::new(ErrorKind::NotFound, "read version", format!("{place} has no published version yet"))
+        .with_hint("run a sync there, or check --link")
+}
+
+fn missing_manifest(version: &Version) -> Error {
+    Error::new(ErrorKind::Corrupt, "read manifest", format!("the store has no manifest of {version}"))
+        .with_hint("the next sync writes it anew")
+}
