@@ -90,7 +90,11 @@ impl Named {
     async fn daemon(url: &str) -> Result<Self> {
         let client = Client::new(url)?;
         let status = client.status().await?;
-        let version = status["version"].as_str().ok_or_else(|| nothing(url))?.parse()?;
+        let version = status["version"].as_str().ok_or_else(|| nothing(url))?;
+        let version = version.parse().map_err(|_| {
+            Error::new(ErrorKind::Corrupt, "ask", "the daemon's status names no version")
+                .with_context("version", printable(version))
+        })?;
         let manifest = client.manifest(&version).await?;
         let filter_hash = status["filter_hash"].as_str().map(str::to_owned);
         Ok(Self { name: crate::config::redact_url(url), manifest, filter_hash })
