@@ -18,7 +18,10 @@ pub mod store;
 
 /// The strategies that this build has.
 pub fn strategies() -> Registry {
-    Registry::new()
+    let registry = Registry::new();
+    #[cfg(feature = "git")]
+    let registry = registry.with(dagsync_strategy_git::FACTORY);
+    registry
 }
 
 /// The command line, with the strategies of `registry`. Prints its own errors.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dagsync_core::{Change, ErrorKind, StagingCounts};
+use dagsync_core::{Change, ChangeKind, ErrorKind, StagingCounts};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -152,7 +152,7 @@ impl Default for Metrics {
         build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION"))]).set(1);
         // 5 ms to 10 minutes.
         let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
-        Self {
+        let metrics = Self {
             syncs: register(r, "dagsync_syncs_total", Family::default()),
             errors: register(r, "dagsync_sync_errors_total", Family::default()),
             duration: register(r, "dagsync_sync_duration_seconds", Histogram::new(buckets)),
@@ -170,11 +170,32 @@ impl Default for Metrics {
             state: register(r, "dagsync_state", Family::default()),
             version: register(r, "dagsync_version_info", Family::default()),
             registry: Arc::new(registry),
-        }
+        };
+        metrics.start_at_zero();
+        metrics
     }
 }
 
 impl Metrics {
+    /// A series that appears only with its first event hides that event from `increase()`.
+    fn start_at_zero(&self) {
+        for result in ["published", "unchanged", "failed"] {
+            let _ = self.syncs.get_or_create(&vec![("result", result)]);
+        }
+        for kind in ErrorKind::ALL {
+            let _ = self.errors.get_or_create(&vec![("kind", kind.as_str())]);
+        }
+        self.staged(&StagingCounts::default());
+        for mode in [ScrubMode::Stat, ScrubMode::Full] {
+            for result in ["clean", "tampered", "failed"] {
+                let _ = self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]);
+            }
+        }
+        for change in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified] {
+            let _ = self.tampered.get_or_create(&vec![("change", change.as_str())]);
+        }
+    }
+
     /// Counts a sync that published a version or found nothing to do.
     pub fn synced(&self, published: bool, took: Duration) {
         self.syncs.get_or_create(&vec![("result", if published { "published" } else { "unchanged" })]).inc();
@@ -211,7 +232,7 @@ impl Metrics {
         };
         self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]).inc();
         for change in changes.unwrap_or_default() {
-            self.tampered.get_or_create(&vec![("change", change.change.as_str())]).inc();
+            let _ = self.tampered.get_or_create(&vec![("change", change.change.as_str())]).inc();
         }
     }
 

@@ -1,1 +1,136 @@
+use std::time::{Instant, SystemTime};
 
+use axum::body::{Body, to_bytes};
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::Pod;
+
+struct Server {
+    home: tempfile::TempDir,
+    endpoints: Endpoints,
+}
+
+impl Server {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let pod = Pod { name: "w-0".into(), namespace: "af".into(), node: "n".into(), component: "worker".into() };
+        let filter = dagsync_core::Filter::default().hash();
+        let board = StatusBoard::new(&pod, "git", "https://example.com/dags.git".into(), filter, SystemTime::now());
+        let store = Store::new(home.path(), "current");
+        store.create().unwrap();
+        let (metrics, wake, patience) = (Metrics::default(), Wake::default(), Duration::from_secs(60));
+        Self { home, endpoints: Endpoints { board, metrics, store, wake, token_file: None, patience } }
+    }
+
+    async fn send(&self, request: Request) -> (StatusCode, String) {
+        let response = router(self.endpoints.clone()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn sync(&self, authorization: Option<&str>) -> StatusCode {
+        let mut request = Request::post("/v1/sync");
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await.0
+    }
+}
+
+#[tokio::test]
+async fn ready_once_a_version_is_verified_and_never_back() {
+    let server = Server::new();
+    assert_eq!(server.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let error = dagsync_core::Error::new(dagsync_core::ErrorKind::Unreachable, "resolve", "no route");
+    server.endpoints.board.update(|s| s.fail(&error, 1, SystemTime::now()));
+    let (status, body) = server.get("/readyz").await;
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && body.contains("no route"), "{body}");
+    server.endpoints.board.update(|s| {
+        s.version = Some(dagsync_core::Manifest::default().version());
+        s.succeed(SystemTime::now());
+    });
+    assert_eq!(server.get("/readyz").await.0, StatusCode::OK);
+    server.endpoints.board.update(|s| s.fail(&error, 9, SystemTime::now()));
+    assert_eq!(server.get("/readyz").await.0, StatusCode::OK);
+    let (_, body) = server.get("/v1/status").await;
+    let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&status["state"], &status["last_error"]["attempts"]), (&"stale".into(), &9.into()));
+    assert_eq!(
+        (&status["pod"], &status["component"], &status["ready"]),
+        (&"w-0".into(), &"worker".into(), &true.into())
+    );
+}
+
+#[tokio::test]
+async fn live_while_the_loop_turns() {
+    let server = Server::new();
+    assert_eq!(server.get("/livez").await.0, StatusCode::OK);
+    let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(61)) else { return };
+    server.endpoints.board.update(|s| s.beat = long_ago);
+    let (status, body) = server.get("/livez").await;
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && body.contains("not turned"), "{body}");
+}
+
+#[tokio::test]
+async fn manifests_are_served_by_version_and_nothing_else_is() {
+    let server = Server::new();
+    let content = format!("{}  a.py\n", dagsync_core::Digest::of("1"));
+    let hex = dagsync_core::Digest::of(&content).to_string();
+    let folder = server.home.path().join(".dagsync/manifests");
+    std::fs::write(folder.join(&hex), &content).unwrap();
+    assert_eq!(server.get(&format!("/v1/versions/{hex}/manifest")).await, (StatusCode::OK, content));
+    let absent = dagsync_core::Digest::of("absent");
+    assert_eq!(server.get(&format!("/v1/versions/{absent}/manifest")).await.0, StatusCode::NOT_FOUND);
+    for path in ["/v1/versions/x/manifest", "/v1/versions/..%2f..%2fstate.json/manifest"] {
+        assert_eq!(server.get(path).await.0, StatusCode::BAD_REQUEST, "{path}");
+    }
+    for path in ["/v1/versions/../../etc/passwd", "/.dagsync/state.json", "/v1", "//"] {
+        assert_eq!(server.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    std::fs::write(folder.join(&hex), "").unwrap();
+    assert_eq!(server.get(&format!("/v1/versions/{hex}/manifest")).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn commands_need_the_token_and_it_rotates() {
+    let mut server = Server::new();
+    assert_eq!(server.sync(Some("Bearer x")).await, StatusCode::FORBIDDEN);
+    let file = server.home.path().join("token");
+    server.endpoints.token_file = Some(file.clone());
+    assert_eq!(server.sync(Some("Bearer x")).await, StatusCode::INTERNAL_SERVER_ERROR);
+    std::fs::write(&file, "\n").unwrap();
+    assert_eq!(server.sync(Some("Bearer ")).await, StatusCode::UNAUTHORIZED, "an empty token authorizes nobody");
+    std::fs::write(&file, "one\n").unwrap();
+    for wrong in [None, Some("Bearer on"), Some("Bearer one2"), Some("Basic one"), Some("one"), Some("Bearer")] {
+        assert_eq!(server.sync(wrong).await, StatusCode::UNAUTHORIZED, "{wrong:?}");
+    }
+    assert_eq!(server.sync(Some("Bearer one")).await, StatusCode::ACCEPTED);
+    std::fs::write(&file, "two").unwrap();
+    assert_eq!(server.sync(Some("Bearer one")).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(server.sync(Some("bearer two")).await, StatusCode::ACCEPTED);
+    assert_eq!(server.get("/v1/sync").await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_speak_is_dropped_and_others_are_served() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::new();
+    let token = tokio_util::sync::CancellationToken::new();
+    let bind = "127.0.0.1:0".parse().unwrap();
+    let (address, serving) = serve(bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
+    let serving = tokio::spawn(serving);
+    let _silent: Vec<_> = futures::future::join_all((0..50).map(|_| tokio::net::TcpStream::connect(address))).await;
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("x-content-type-options: nosniff"), "{answer}");
+    token.cancel();
+    serving.await.unwrap();
+}

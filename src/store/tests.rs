@@ -1,1 +1,380 @@
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dagsync_core::{
+    Change, ChangeKind, Filter, Limits, Progress, Revision, StagedTree, Staging, StagingRules, SymlinkPolicy, TreePath,
+};
+
 use super::*;
+
+/// A store with its lock, and a story to tell.
+struct Story {
+    _home: tempfile::TempDir,
+    store: Store,
+    lock: StoreLock,
+    state: State,
+    now: SystemTime,
+}
+
+type Files<'a> = &'a [(&'a str, &'a str)];
+
+impl Story {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::new(home.path().join("dags"), "current");
+        let lock = store.lock().unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let state = store.recover(&lock, now, &Interrupt::never()).unwrap();
+        Self { _home: home, store, lock, state, now }
+    }
+
+    fn stage(&self, files: Files<'_>) -> (Draft, StagedTree) {
+        let rules = StagingRules {
+            filter: Arc::new(Filter::default()),
+            limits: Limits::default(),
+            symlinks: SymlinkPolicy::Skip,
+        };
+        let previous = self.store.snapshot().unwrap().map(Arc::new);
+        let draft = self.store.draft(&self.lock).unwrap();
+        let staging = Staging::new(&draft.tree(), rules, previous, Interrupt::never(), Progress::default()).unwrap();
+        for (path, content) in files {
+            let path = TreePath::new(path).unwrap();
+            if !staging.reuse(&path, false, &Digest::of(content)).unwrap() {
+                staging.write_bytes(&path, false, content.as_bytes()).unwrap();
+            }
+        }
+        (draft, staging.finish().unwrap())
+    }
+
+    fn try_publish(&mut self, files: Files<'_>, fresh: bool, allow_empty: bool) -> Result<Published> {
+        let (draft, tree) = self.stage(files);
+        let revision = Revision::new(format!("r{}", files.len()));
+        let publication = Publication {
+            revision: &revision,
+            strategy: "test",
+            source: "test source".to_owned(),
+            filter: &Filter::default(),
+            allow_empty,
+            fresh,
+            now: self.now,
+        };
+        let published = self.store.publish(&self.lock, &mut self.state, &draft, &tree, &publication)?;
+        if matches!(published, Published::New(_)) {
+            self.store.index(published.folder(), &tree, &Limits::default(), &Interrupt::never())?;
+        }
+        Ok(published)
+    }
+
+    fn publish(&mut self, files: Files<'_>) -> FolderName {
+        self.try_publish(files, false, false).unwrap().folder().clone()
+    }
+
+    fn prune(&mut self, versions: usize, age: u64, pinned: &[Version]) -> Vec<FolderName> {
+        let policy = KeepPolicy {
+            versions,
+            age: Duration::from_secs(age),
+            pinned: pinned.iter().copied().collect::<BTreeSet<_>>(),
+        };
+        self.store.prune(&self.lock, &mut self.state, &policy, self.now, &Interrupt::never()).unwrap()
+    }
+
+    fn reopen(self) -> Self {
+        let Self { _home, store, lock, now, .. } = self;
+        drop(lock);
+        let lock = store.lock().unwrap();
+        let state = store.recover(&lock, now, &Interrupt::never()).unwrap();
+        Self { _home, store, lock, state, now }
+    }
+
+    fn scrub(&self, mode: ScrubMode) -> ScrubReport {
+        let limits = Limits::default();
+        let scrubbed = self.store.scrub(mode, &Filter::default(), &limits, &Interrupt::never(), &Progress::default());
+        scrubbed.unwrap().unwrap()
+    }
+
+    fn current(&self, path: &str) -> PathBuf {
+        self.store.root().join("current").join(path)
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.current(path)).unwrap()
+    }
+
+    /// Edits a file as somebody with the rights would.
+    fn tamper(&self, path: &str, content: &str) {
+        let path = self.current(path);
+        std::fs::set_permissions(path.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap_or_default();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Until the clock of the file system has moved on, so that the stats of what was written prove something.
+    fn tick(&self) {
+        let probe = || dagsync_core::index::file_system_now(&self.store.private("staging")).unwrap();
+        let start = probe();
+        while probe() <= start + 10_000_000 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn change(path: &str, change: ChangeKind) -> Change {
+    Change { path: TreePath::new(path).unwrap(), change }
+}
+
+#[test]
+fn a_published_version_is_complete_read_only_and_named_by_its_content() {
+    let mut story = Story::new();
+    let folder = story.publish(&[("a.py", "1"), ("sub/b.py", "2")]);
+    assert_eq!(story.read("sub/b.py"), "2");
+    let target = std::fs::read_link(story.current(""))
+        .unwrap_or_else(|_| std::fs::read_link(story.store.root().join("current")).unwrap());
+    assert_eq!(target, Path::new("versions").join(folder.to_string()), "the link is relative");
+    let mode = |path: &str| std::fs::metadata(story.current(path)).unwrap().mode() & 0o777;
+    assert_eq!((mode("."), mode("sub"), mode("a.py")), (0o555, 0o555, 0o444));
+    let manifest = story.store.manifest(&folder.version()).unwrap().unwrap();
+    assert_eq!(manifest.version(), folder.version());
+    assert_eq!(Folder::open(story.store.private("staging")).unwrap().names().unwrap().len(), 0);
+}
+
+#[test]
+fn an_unchanged_file_is_linked_and_a_changed_one_is_younger() {
+    let mut story = Story::new();
+    story.publish(&[("a.py", "1"), ("b.py", "2")]);
+    let before = |path: &str| std::fs::metadata(story.current(path)).unwrap();
+    let (a, b) = (before("a.py"), before("b.py"));
+    story.publish(&[("a.py", "1"), ("b.py", "3")]);
+    let after = |path: &str| std::fs::metadata(story.current(path)).unwrap();
+    assert_eq!((after("a.py").ino(), after("a.py").mtime_nsec(), after("a.py").nlink()), (a.ino(), a.mtime_nsec(), 2));
+    assert!(after("b.py").mtime() > b.mtime(), "by whole seconds, for Python's bytecode");
+    assert_ne!(after("b.py").ino(), b.ino());
+}
+
+#[test]
+fn equal_content_under_a_new_revision_leaves_the_link() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    let ino = std::fs::symlink_metadata(story.store.root().join("current")).unwrap().ino();
+    let again = story.try_publish(&[("a.py", "1")], false, false).unwrap();
+    assert_eq!(again, Published::Unchanged(first));
+    assert_eq!(std::fs::symlink_metadata(story.store.root().join("current")).unwrap().ino(), ino);
+}
+
+#[test]
+fn an_older_version_comes_back_as_a_fresh_copy_with_new_times() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1"), ("b.py", "0")]);
+    story.publish(&[("a.py", "2"), ("b.py", "0")]);
+    let newer = std::fs::metadata(story.current("a.py")).unwrap().mtime();
+    let back = story.publish(&[("a.py", "1"), ("b.py", "0")]);
+    assert_eq!(back.to_string(), format!("{first}.2"));
+    assert!(std::fs::metadata(story.current("a.py")).unwrap().mtime() > newer);
+    assert_eq!(std::fs::metadata(story.current("b.py")).unwrap().nlink(), 3);
+}
+
+#[test]
+fn an_empty_tree_does_not_replace_one_that_is_not() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    let error = story.try_publish(&[], false, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("allow_empty"), "{error}");
+    assert_eq!(story.store.current().unwrap(), Some(first));
+    story.try_publish(&[], false, true).unwrap();
+    assert_eq!(story.scrub(ScrubMode::Full).files, 0);
+}
+
+#[test]
+fn the_second_writer_is_told_who_the_first_is() {
+    let story = Story::new();
+    let error = story.store.lock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+}
+
+#[test]
+fn a_lock_whose_file_was_replaced_does_not_publish() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    std::fs::remove_file(story.store.private("lock")).unwrap();
+    let successor = story.store.lock().unwrap();
+    let error = story.try_publish(&[("a.py", "2")], false, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert_eq!(story.store.current().unwrap(), Some(first));
+    drop(successor);
+}
+
+#[test]
+fn prune_keeps_the_newest_the_young_the_pinned_and_the_held() {
+    let mut story = Story::new();
+    let folders: Vec<FolderName> = ["1", "2", "3", "4", "5", "6"]
+        .iter()
+        .map(|content| {
+            story.now += Duration::from_secs(100);
+            story.publish(&[("a.py", content)])
+        })
+        .collect();
+    assert_eq!(story.prune(1, 1000, &[]), [], "all are young");
+    assert_eq!(story.prune(9, 0, &[]), [], "all are among the newest");
+    let held = Folder::open(story.store.folder_path(&folders[1])).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    let manifest = std::fs::File::open(story.store.manifest_path(&folders[2].version())).unwrap();
+    rustix::fs::flock(&manifest, rustix::fs::FlockOperation::LockShared).unwrap();
+    // The fifth was retired 0 s ago, the fourth 100 s ago.
+    assert_eq!(story.prune(1, 50, &[folders[0].version()]), [folders[3].clone()]);
+    drop((held, manifest));
+    assert_eq!(story.prune(2, 0, &[]), folders[..3]);
+    assert_eq!(story.store.folders().unwrap().len(), 2);
+    assert!(story.store.manifest(&folders[0].version()).unwrap().is_none());
+    assert_eq!(story.prune(1, 0, &[]), [folders[4].clone()]);
+    assert_eq!(story.read("a.py"), "6", "the current one always stays");
+}
+
+#[test]
+fn a_clock_that_goes_backwards_removes_nothing() {
+    let mut story = Story::new();
+    story.publish(&[("a.py", "1")]);
+    story.publish(&[("a.py", "2")]);
+    story.now -= Duration::from_secs(500);
+    assert_eq!(story.prune(1, 1, &[]), []);
+}
+
+#[test]
+fn edited_deleted_and_added_files_are_found() {
+    let mut story = Story::new();
+    story.publish(&[("a.py", "1"), ("b.py", "2"), ("sub/c.py", "3")]);
+    assert_eq!(story.scrub(ScrubMode::Full).changes, []);
+    story.tamper("a.py", "x");
+    story.tamper("new.py", "y");
+    std::fs::remove_file(story.current("b.py")).unwrap();
+    std::fs::create_dir(story.current("__pycache__")).unwrap();
+    std::fs::write(story.current("__pycache__/a.pyc"), "bytecode").unwrap();
+    let changes = story.scrub(ScrubMode::Stat).changes;
+    let expected = [
+        change("a.py", ChangeKind::Modified),
+        change("b.py", ChangeKind::Removed),
+        change("new.py", ChangeKind::Added),
+    ];
+    assert_eq!(changes, expected);
+    let fresh = story.try_publish(&[("a.py", "1"), ("b.py", "2"), ("sub/c.py", "3")], true, false).unwrap();
+    assert!(matches!(fresh, Published::New(_)));
+    assert_eq!(story.scrub(ScrubMode::Full).changes, []);
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[test]
+fn an_unchanged_version_is_checked_without_reading_it() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1"), ("b.py", "2")]);
+    story.tick();
+    story.scrub(ScrubMode::Stat);
+    assert_eq!(story.scrub(ScrubMode::Stat).files_read, 0);
+    assert_eq!(story.scrub(ScrubMode::Full).files_read, 2);
+    fs::write_atomic(&story.store.index_path(&first), b"garbage").unwrap();
+    assert_eq!(story.scrub(ScrubMode::Stat).files_read, 2);
+}
+
+#[test]
+fn an_edit_that_hides_behind_its_old_mtime_is_found_by_its_ctime() {
+    let mut story = Story::new();
+    story.publish(&[("a.py", "1")]);
+    story.tick();
+    story.scrub(ScrubMode::Stat);
+    let modified = std::fs::metadata(story.current("a.py")).unwrap().modified().unwrap();
+    story.tamper("a.py", "2");
+    std::fs::File::open(story.current("a.py")).unwrap().set_modified(modified).unwrap();
+    assert_eq!(story.scrub(ScrubMode::Stat).changes, [change("a.py", ChangeKind::Modified)]);
+}
+
+#[test]
+fn a_damaged_manifest_is_not_believed() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    fs::write_atomic(&story.store.manifest_path(&first.version()), b"").unwrap();
+    assert_eq!(story.store.manifest(&first.version()).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn leftovers_of_every_kind_need_no_help() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    let root = story.store.root().to_owned();
+    let orphan = root.join("versions").join(Digest::of("never current").to_string());
+    let stale = story.store.private("staging").join("999-dead/tree/sub");
+    for folder in [&orphan, &stale, &root.join("versions/.2"), &root.join("versions/readme")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    std::os::unix::fs::symlink("versions/nothing", root.join("current.dagsync-new")).unwrap();
+    std::fs::write(root.join("foreign.txt"), "mine").unwrap();
+    let story = story.reopen();
+    assert!(!orphan.exists() && !stale.exists() && !root.join("current.dagsync-new").is_symlink());
+    assert!(root.join("foreign.txt").exists() && root.join("versions/readme").exists(), "foreign content stays");
+    assert_eq!(story.store.current().unwrap(), Some(first));
+}
+
+#[test]
+fn a_lost_or_damaged_state_is_rebuilt_from_the_store() {
+    for damage in [None, Some("{"), Some("{\"format\": 99}"), Some("")] {
+        let mut story = Story::new();
+        let first = story.publish(&[("a.py", "1")]);
+        let second = story.publish(&[("a.py", "2")]);
+        match damage {
+            None => std::fs::remove_file(story.store.state_path()).unwrap(),
+            Some(text) => std::fs::write(story.store.state_path(), text).unwrap(),
+        }
+        let story = story.reopen();
+        assert_eq!(story.state.current, Some(second));
+        assert_eq!(story.state.revision, None, "the revision is not guessed");
+        assert_eq!(story.state.folders[&first].retired_at, Some(story.now), "old versions stay for the full time");
+    }
+}
+
+#[test]
+fn a_crash_between_the_flip_and_the_state_is_adopted() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    let saved = std::fs::read(story.store.state_path()).unwrap();
+    let second = story.publish(&[("a.py", "2")]);
+    std::fs::write(story.store.state_path(), saved).unwrap();
+    let story = story.reopen();
+    assert_eq!((story.state.current.clone(), story.state.revision.clone()), (Some(second), None));
+    assert!(story.state.folders[&first].retired_at.is_some());
+}
+
+#[test]
+fn a_dangling_link_is_as_good_as_none() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    let path = story.store.folder_path(&first);
+    std::fs::rename(&path, story.store.root().join("elsewhere")).unwrap();
+    let mut story = story.reopen();
+    assert_eq!(story.store.current().unwrap(), None);
+    story.publish(&[("a.py", "1")]);
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[test]
+fn what_dagsync_did_not_make_is_never_replaced() {
+    let story = Story::new();
+    let link = story.store.root().join("current");
+    std::fs::create_dir(&link).unwrap();
+    let error = story.store.current().unwrap_err();
+    assert!(error.to_string().contains("is not a symbolic link"), "{error}");
+    std::fs::remove_dir(&link).unwrap();
+    std::os::unix::fs::symlink("/opt/airflow/dags", &link).unwrap();
+    let error = story.store.current().unwrap_err();
+    assert!(error.to_string().contains("/opt/airflow/dags, which dagsync did not make"), "{error}");
+}
+
+#[test]
+fn folder_names_have_one_spelling() {
+    let hex = Digest::of("x").to_string();
+    for good in [hex.clone(), format!("{hex}.2"), format!("{hex}.17")] {
+        assert_eq!(good.parse::<FolderName>().unwrap().to_string(), good);
+    }
+    for bad in [format!("{hex}.1"), format!("{hex}.02"), format!("{hex}."), hex.to_uppercase(), "x".to_owned()] {
+        assert!(bad.parse::<FolderName>().is_err(), "{bad}");
+    }
+}

@@ -42,6 +42,25 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind, for metrics.
+    pub const ALL: [Self; 15] = [
+        Self::Config,
+        Self::NotFound,
+        Self::Unauthorized,
+        Self::Untrusted,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Refused,
+        Self::LimitExceeded,
+        Self::Corrupt,
+        Self::Changed,
+        Self::Mismatch,
+        Self::Locked,
+        Self::Io,
+        Self::Unexpected,
+    ];
+
     /// The stable name used in logs, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

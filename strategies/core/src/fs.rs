@@ -1,6 +1,6 @@
 //! Every file operation of dagsync: the path is part of each error, nothing is followed that was not asked for, and
 //! whatever must survive a crash is written beside and renamed.
-#![allow(clippy::disallowed_methods, reason = "this is the module that the others go through")]
+#![allow(clippy::disallowed_methods, reason = "this is the module that they point to")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -142,26 +142,30 @@ impl Folder {
 
     /// `openat2` confines in one call; where a sandbox or an old kernel refuses it, folder by folder does.
     fn open_below(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        if !path.contains('/') {
-            return rustix::fs::openat(&self.fd, path, flags | OFlags::NOFOLLOW, Mode::empty());
-        }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
-            Err(Errno::NOSYS | Errno::PERM) => {}
-            done => return done,
+        if path.contains('/') {
+            match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+                Err(Errno::NOSYS | Errno::PERM) => {}
+                done => return done,
+            }
+        }
+        self.open_by_parts(path, flags)
+    }
+
+    fn open_by_parts(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            return Err(Errno::XDEV);
         }
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut at: Option<OwnedFd> = None;
-        for part in folders.split('/') {
+        let below = |at: &Option<OwnedFd>, name, flags| {
             let parent = at.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
-            at = Some(rustix::fs::openat(parent, part, FOLDER | OFlags::NOFOLLOW, Mode::empty())?);
+            rustix::fs::openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty())
+        };
+        for part in folders.split('/').filter(|part| !part.is_empty()) {
+            at = Some(below(&at, part, FOLDER)?);
         }
-        rustix::fs::openat(
-            at.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd),
-            name,
-            flags | OFlags::NOFOLLOW,
-            Mode::empty(),
-        )
+        below(&at, name, flags)
     }
 }
 
@@ -280,3 +284,7 @@ impl AsFd for Folder {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "fs_tests.rs"]
+mod tests;

@@ -10,9 +10,12 @@ pub mod walk;
 
 mod error;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod interrupt;
 mod limits;
 mod manifest;
+mod open_folders;
 mod path;
 mod progress;
 mod registry;

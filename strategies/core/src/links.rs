@@ -5,16 +5,20 @@
 //! root at any step, leaves the root, even if it came back. Folders are told apart as `find -L` does it: a link to a
 //! folder that is already on the way to it is a loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::limits::Limits;
 use crate::path::{TreePath, printable};
 
 /// How many links one path may go through; Linux' own limit.
 const MAX_HOPS: usize = 40;
+/// Linux' `PATH_MAX` less the closing zero.
+pub(crate) const MAX_TARGET: usize = 4095;
+/// How often links that do not count may take others with them.
+const MAX_ROUNDS: usize = 32;
 
 /// Why a symbolic link is no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -68,26 +72,37 @@ pub struct Resolved {
 
 /// Resolves `links` (path to target) over the real `files`.
 ///
+/// A link that does not count is not created, and neither is a folder that held nothing else; a link that goes through
+/// either does not count in turn.
+///
 /// # Errors
-/// [`crate::ErrorKind::LimitExceeded`] when links multiply the tree beyond `limits`.
+/// [`ErrorKind::LimitExceeded`] when links multiply the tree beyond `limits`; [`ErrorKind::Refused`] when two things have
+/// one path.
 pub fn resolve<'a>(
     files: impl IntoIterator<Item = &'a TreePath>,
     links: &'a BTreeMap<TreePath, Vec<u8>>,
     filter: &Filter,
     limits: &Limits,
 ) -> Result<Resolved> {
-    if links.is_empty() {
-        let files = files.into_iter().map(|p| (p.clone(), p.clone())).collect();
-        return Ok(Resolved { files, links: Vec::new(), skipped: Vec::new() });
+    let files: Vec<&TreePath> = files.into_iter().collect();
+    let mut links: BTreeMap<&TreePath, &[u8]> = links.iter().map(|(path, target)| (path, &**target)).collect();
+    let mut skipped = BTreeMap::new();
+    for _ in 0..MAX_ROUNDS {
+        let tree = Tree::new(&files, &links)?;
+        let mut walk = Walk { tree: &tree, filter, limits, seen: 0, found: Found::default() };
+        walk.folder(&[ROOT], "", MAX_HOPS)?;
+        let Found { mut files, links: created, dropped, skipped: now } = walk.found;
+        for link in now {
+            skipped.entry(link.path.clone()).or_insert(link);
+        }
+        if dropped.is_empty() {
+            files.sort_unstable();
+            return Ok(Resolved { files, links: created, skipped: skipped.into_values().collect() });
+        }
+        links.retain(|&path, _| !dropped.contains(path));
     }
-    let tree = Tree::new(files, links);
-    let mut walk =
-        Walk { tree: &tree, filter, limits, seen: 0, files: Vec::new(), links: Vec::new(), skipped: Vec::new() };
-    walk.folder(&[ROOT], "", true)?;
-    let Walk { mut files, links, mut skipped, .. } = walk;
-    files.sort_unstable();
-    skipped.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Resolved { files, links, skipped })
+    Err(Error::new(ErrorKind::Refused, "resolve links", "too many broken symbolic links depend on each other")
+        .with_hint("remove those that point to nothing from the source"))
 }
 
 const ROOT: usize = 0;
@@ -104,23 +119,27 @@ enum Node<'a> {
 struct Tree<'a>(Vec<Node<'a>>);
 
 impl<'a> Tree<'a> {
-    fn new(files: impl IntoIterator<Item = &'a TreePath>, links: &'a BTreeMap<TreePath, Vec<u8>>) -> Self {
+    fn new(files: &[&'a TreePath], links: &BTreeMap<&'a TreePath, &'a [u8]>) -> Result<Self> {
         let mut tree = Self(vec![Node::Folder { parent: ROOT, children: BTreeMap::new() }]);
         for path in files {
-            tree.insert(path.as_str(), Node::File(path));
+            tree.insert(path, Node::File(path))?;
         }
         for (path, target) in links {
-            tree.insert(path.as_str(), Node::Link(target));
+            tree.insert(path, Node::Link(target))?;
         }
-        tree
+        Ok(tree)
     }
 
-    fn insert(&mut self, path: &'a str, leaf: Node<'a>) {
+    fn insert(&mut self, path: &'a TreePath, leaf: Node<'a>) -> Result<()> {
+        let twice = || {
+            Error::new(ErrorKind::Refused, "resolve links", format!("two things in the tree are at {path}"))
+                .with_hint("remove or rename one of them in the source")
+        };
+        let (folder, name) = path.split();
         let mut at = ROOT;
-        let (folder, name) = path.rsplit_once('/').map_or((None, path), |(f, n)| (Some(f), n));
-        for part in folder.into_iter().flat_map(|f| f.split('/')) {
+        for part in folder.split('/').filter(|part| !part.is_empty()) {
             let next = self.0.len();
-            let Node::Folder { children, .. } = &mut self.0[at] else { return };
+            let Node::Folder { children, .. } = &mut self.0[at] else { return Err(twice()) };
             let child = *children.entry(part).or_insert(next);
             if child == next {
                 self.0.push(Node::Folder { parent: at, children: BTreeMap::new() });
@@ -128,20 +147,24 @@ impl<'a> Tree<'a> {
             at = child;
         }
         let next = self.0.len();
-        if let Node::Folder { children, .. } = &mut self.0[at] {
-            children.insert(name, next);
-            self.0.push(leaf);
+        let Node::Folder { children, .. } = &mut self.0[at] else { return Err(twice()) };
+        if children.insert(name, next).is_some() {
+            return Err(twice());
         }
+        self.0.push(leaf);
+        Ok(())
     }
 
-    /// Follows `target` from `folder`; yields a file or a folder.
-    fn follow(&self, folder: usize, target: &[u8]) -> Result<usize, SkipReason> {
-        let mut hops = MAX_HOPS;
-        self.follow_from(folder, target, &mut hops)
+    /// Follows `target` from `folder`; yields a file or a folder and how many `hops` are left.
+    fn follow(&self, folder: usize, target: &[u8], mut hops: usize) -> Result<(usize, usize), SkipReason> {
+        self.follow_from(folder, target, &mut hops).map(|node| (node, hops))
     }
 
     fn follow_from(&self, folder: usize, target: &[u8], hops: &mut usize) -> Result<usize, SkipReason> {
         *hops = hops.checked_sub(1).ok_or(SkipReason::Loop)?;
+        if target.is_empty() || target.len() > MAX_TARGET {
+            return Err(SkipReason::Dangling);
+        }
         if target.starts_with(b"/") {
             return Err(SkipReason::LeavesRoot);
         }
@@ -162,7 +185,7 @@ impl<'a> Tree<'a> {
                 }
             };
         }
-        if target.is_empty() { Err(SkipReason::Dangling) } else { Ok(at) }
+        Ok(at)
     }
 }
 
@@ -172,15 +195,22 @@ struct Walk<'a> {
     limits: &'a Limits,
     /// What a reader would meet: links to links to folders can make it grow without bound.
     seen: u64,
+    found: Found,
+}
+
+#[derive(Default)]
+struct Found {
     files: Vec<(TreePath, TreePath)>,
     links: Vec<(TreePath, Vec<u8>)>,
+    /// The real links that are not to be created.
+    dropped: BTreeSet<TreePath>,
     skipped: Vec<SkippedLink>,
 }
 
 impl Walk<'_> {
-    /// Visits the last folder of `way` (the real folders from the root to it), which a reader sees at `shown`.
-    /// `real` says that the reader went through no link to get there.
-    fn folder(&mut self, way: &[usize], shown: &str, real: bool) -> Result<()> {
+    /// Visits the last folder of `way` (the real folders from the root to it), which a reader sees at `shown`, with as
+    /// many `hops` left as the kernel would have; all of them mean that the reader went through no link to get there.
+    fn folder(&mut self, way: &[usize], shown: &str, hops: usize) -> Result<()> {
         let at = *way.last().expect("the way starts at the root");
         let Node::Folder { children, .. } = &self.tree.0[at] else { return Ok(()) };
         for (name, &child) in children {
@@ -189,56 +219,54 @@ impl Walk<'_> {
             self.seen += 1;
             self.limits.check_total(self.seen / SEEN_PER_FILE, 0)?;
             match &self.tree.0[child] {
-                Node::File(_) => self.leaf(path, child)?,
-                Node::Folder { .. } => self.descend(way, child, &path, real)?,
-                Node::Link(target) => self.link(way, path, target, real)?,
+                Node::File(origin) => self.file(path, origin),
+                Node::Folder { .. } => self.descend(way, child, &path, hops)?,
+                Node::Link(target) => self.link(way, path, target, hops)?,
             }
         }
         Ok(())
     }
 
-    fn leaf(&mut self, path: TreePath, node: usize) -> Result<()> {
-        if let Node::File(origin) = &self.tree.0[node]
-            && self.filter.keeps(path.as_str())
-        {
-            self.files.push((path, (*origin).clone()));
+    fn file(&mut self, path: TreePath, origin: &TreePath) {
+        if self.filter.keeps(path.as_str()) {
+            self.found.files.push((path, origin.clone()));
         }
-        Ok(())
     }
 
-    fn descend(&mut self, way: &[usize], folder: usize, path: &TreePath, real: bool) -> Result<()> {
+    fn descend(&mut self, way: &[usize], folder: usize, path: &TreePath, hops: usize) -> Result<()> {
         if !self.filter.enters(path.as_str()) {
             return Ok(());
         }
         let way: Vec<usize> = way.iter().copied().chain([folder]).collect();
-        self.folder(&way, path.as_str(), real)
+        self.folder(&way, path.as_str(), hops)
     }
 
-    fn link(&mut self, way: &[usize], path: TreePath, target: &[u8], real: bool) -> Result<()> {
-        if !self.filter.keeps(path.as_str()) {
-            return Ok(());
-        }
+    fn link(&mut self, way: &[usize], path: TreePath, target: &[u8], hops: usize) -> Result<()> {
         let folder = *way.last().expect("the way starts at the root");
-        let outcome = self.tree.follow(folder, target).and_then(|node| match self.tree.0[node] {
-            Node::Folder { .. } if way.contains(&node) => Err(SkipReason::Loop),
-            _ => Ok(node),
+        let real = hops == MAX_HOPS;
+        let outcome = self.tree.follow(folder, target, hops).and_then(|(node, left)| {
+            if way.contains(&node) { Err(SkipReason::Loop) } else { Ok((&self.tree.0[node], node, left)) }
         });
+        let belongs = self.filter.keeps(path.as_str())
+            && !matches!(outcome, Ok((Node::Folder { .. }, ..)) if !self.filter.enters(path.as_str()));
+        if real && belongs && outcome.is_ok() {
+            self.found.links.push((path.clone(), target.to_vec()));
+        } else if real {
+            self.found.dropped.insert(path.clone());
+        }
         match outcome {
-            Ok(node) => {
-                let is_folder = matches!(self.tree.0[node], Node::Folder { .. });
-                if is_folder && !self.filter.enters(path.as_str()) {
-                    return Ok(());
-                }
-                if real {
-                    self.links.push((path.clone(), target.to_vec()));
-                }
-                if is_folder { self.descend(way, node, &path, false) } else { self.leaf(path, node) }
-            }
+            _ if !belongs => {}
+            Ok((Node::File(origin), ..)) => self.file(path, origin),
+            Ok((_, node, left)) => self.descend(way, node, &path, left)?,
             Err(reason) => {
                 let target = printable(std::os::unix::ffi::OsStrExt::from_bytes(target) as &std::ffi::OsStr);
-                self.skipped.push(SkippedLink { path, target, reason });
-                Ok(())
+                self.found.skipped.push(SkippedLink { path, target, reason });
             }
         }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "links_tests.rs"]
+mod tests;

@@ -205,13 +205,21 @@ pub struct Change {
     pub change: ChangeKind,
 }
 
+/// What `sha256sum` reads its standard input for.
+const STDIN: &str = "-";
+
 impl Manifest {
     /// A manifest from entries in any order.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when a path stands twice.
+    /// [`ErrorKind::Refused`] when a path stands twice, or is `-`: `sha256sum` takes that for its standard input, so
+    /// the version could not be checked by hand.
     pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
         entries.sort_unstable();
+        if entries.iter().any(|e| e.path.as_str() == STDIN) {
+            return Err(Error::new(ErrorKind::Refused, "build manifest", "a file in the root is called `-`")
+                .with_hint("rename it in the source or leave it out with an exclude glob"));
+        }
         match entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
             Some(pair) => {
                 Err(Error::new(ErrorKind::Refused, "build manifest", format!("{} stands in it twice", pair[0].path)))

@@ -21,14 +21,13 @@ use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::links;
 use crate::manifest::{Digest, Entry, Manifest, Version};
+use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::tree::{self, SymlinkPolicy};
 use crate::warning::Warning;
 
 const NANOS: i128 = 1_000_000_000;
-/// Open folders that are kept for the next file.
-const OPEN_FOLDERS: usize = 64;
 
 /// A published tree, from which unchanged files are taken.
 #[derive(Debug)]
@@ -156,8 +155,8 @@ impl Staging {
         self.0.interrupt.check("stage")?;
         self.admit(path)?;
         let (folder, name) = path.split();
-        let folder = self.0.folders.get(folder)?;
-        let file = folder.create(name, mode(executable))?;
+        let folder = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
+        let file = folder.create(name, mode(executable)).map_err(|e| occupied(e, path))?;
         let hasher = Sha256::new();
         Ok(StagedFile { staging: self.clone(), folder, file, path: path.clone(), hasher, bytes: 0, finished: false })
     }
@@ -176,15 +175,16 @@ impl Staging {
         // Whatever is wrong with the old file, writing it anew is right.
         let Ok(from) = folders.get(folder) else { return Ok(false) };
         let Ok(stat) = from.stat(name) else { return Ok(false) };
+        self.0.rules.limits.check_file(path, stat.size)?;
         if !stat.is_file() || stat.is_executable() != executable || !stat.same_content_stat(known) {
             return Ok(false);
         }
         if snapshot.index.proven(path.as_str(), &stat).is_none() && !self.rehash(&from, name, digest) {
             return Ok(false);
         }
-        let to = self.0.folders.get(folder)?;
+        let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
         let linked = to.hard_link(&from, name).is_ok();
-        if !linked && !self.copy(&from, &to, name, &stat, digest)? {
+        if !linked && !self.copy(&from, &to, name, &stat, digest).map_err(|e| occupied(e, path))? {
             return Ok(false);
         }
         self.record(
@@ -201,8 +201,12 @@ impl Staging {
     /// Records a symbolic link; whether it becomes one is decided when the tree is complete.
     pub fn link(&self, path: &TreePath, target: &[u8]) -> Result<()> {
         self.admit(path)?;
-        self.state().links.insert(path.clone(), target.to_vec());
-        Ok(())
+        let target = &target[..target.len().min(links::MAX_TARGET + 1)];
+        let mut state = self.state();
+        if state.links.insert(path.clone(), target.to_vec()).is_some() {
+            return Err(twice(path));
+        }
+        self.0.rules.limits.check_total((state.files.len() + state.links.len()) as u64, state.bytes)
     }
 
     /// Reports something odd that does not stop the tree from being published.
@@ -269,7 +273,7 @@ impl Staging {
     /// Copies where linking fails: too many links, another file system, a file of another owner.
     fn copy(&self, from: &Folder, to: &Folder, name: &str, stat: &FileStat, expected: &Digest) -> Result<bool> {
         let path = to.path().join(name);
-        let mut source = from.file(name)?;
+        let Ok(mut source) = from.file(name) else { return Ok(false) };
         let mut copy = to.create(name, mode(stat.is_executable()))?;
         std::io::copy(&mut source, &mut copy).map_err(|e| Error::io("copy", &path, e))?;
         set_mtime(&copy, stat.mtime).map_err(|e| Error::io("set time", &path, e))?;
@@ -282,6 +286,20 @@ impl Staging {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn twice(path: &TreePath) -> Error {
+    Error::new(ErrorKind::Refused, "stage", format!("two things in the tree are at {path}"))
+        .with_hint("remove or rename one of them in the source")
+}
+
+/// The folder starts empty, so what is in the way was staged.
+fn occupied(error: Error, path: &TreePath) -> Error {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::EXIST | Errno::NOTDIR | Errno::LOOP) => twice(path).with_source(error),
+        _ => error,
     }
 }
 
@@ -352,64 +370,6 @@ impl Drop for StagedFile {
         if !self.finished {
             let _ = self.folder.unlink(self.path.split().1);
         }
-    }
-}
-
-/// Folders below a root, opened part by part and kept open while they are likely to be asked for again.
-#[derive(Debug)]
-struct OpenFolders {
-    root: Arc<Folder>,
-    create: bool,
-    open: Mutex<HashMap<String, Arc<Folder>>>,
-    made: Mutex<std::collections::BTreeSet<String>>,
-}
-
-impl OpenFolders {
-    fn new(root: Folder, create: bool) -> Self {
-        Self { root: Arc::new(root), create, open: Mutex::default(), made: Mutex::default() }
-    }
-
-    fn get(&self, path: &str) -> Result<Arc<Folder>> {
-        if path.is_empty() {
-            return Ok(self.root.clone());
-        }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = open.get(path) {
-            return Ok(folder.clone());
-        }
-        if !self.create {
-            let folder = Arc::new(self.root.folder(path)?);
-            Self::keep(&mut open, path, &folder);
-            return Ok(folder);
-        }
-        let mut at = self.root.clone();
-        for end in path.match_indices('/').map(|(i, _)| i).chain([path.len()]) {
-            let part = &path[..end];
-            at = match open.get(part) {
-                Some(folder) => folder.clone(),
-                None => {
-                    let name = part.rsplit('/').next().unwrap_or(part);
-                    let folder = Arc::new(at.make_folder(name)?);
-                    self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(part.to_owned());
-                    Self::keep(&mut open, part, &folder);
-                    folder
-                }
-            };
-        }
-        Ok(at)
-    }
-
-    fn keep(open: &mut HashMap<String, Arc<Folder>>, path: &str, folder: &Arc<Folder>) {
-        if open.len() >= OPEN_FOLDERS {
-            open.clear();
-        }
-        open.insert(path.to_owned(), folder.clone());
-    }
-
-    /// The root stays writable: it has yet to be renamed.
-    fn make_read_only(&self) -> Result<()> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().rev().try_for_each(|path| self.root.folder(path)?.chmod(0o555))
     }
 }
 

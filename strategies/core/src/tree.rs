@@ -88,7 +88,7 @@ pub struct HashedTree {
 /// # Errors
 /// [`ErrorKind::Changed`] when a file changed while it was read; a refused name, a limit, an I/O error.
 pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
-    let listing = walk::list(root, reading.filter, reading.limits, reading.interrupt)?;
+    let listing = walk::list(root, reading.filter, reading.limits, reading.interrupt).map_err(vanished)?;
     let resolved = links::resolve(listing.files.keys(), &listing.links, reading.filter, reading.limits)?;
     reading.symlinks.check(&resolved.skipped)?;
 
@@ -152,7 +152,7 @@ fn hash_file(
     buffer: &mut [u8],
     reading: &Reading<'_>,
 ) -> Result<Digest> {
-    let mut file = root.file(path.as_str())?;
+    let mut file = root.file(path.as_str()).map_err(vanished)?;
     let before = stat_of(&file, path)?;
     if !before.is_file() || !before.same_content_stat(listed) {
         return Err(changed(path));
@@ -188,6 +188,22 @@ pub(crate) fn stat_of(file: &File, path: &TreePath) -> Result<FileStat> {
     rustix::fs::fstat(file).map(|s| FileStat::from(&s)).map_err(|e| Error::io("stat", path.as_path(), e))
 }
 
+/// What was listed a moment ago and is no longer there, or is something else now, changed while it was read.
+fn vanished(error: Error) -> Error {
+    use rustix::io::Errno;
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    match number {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO | Errno::STALE) => {
+            Error::new(ErrorKind::Changed, "hash", "the tree changed while it was read").with_source(error)
+        }
+        _ => error,
+    }
+}
+
 fn changed(path: &TreePath) -> Error {
     Error::new(ErrorKind::Changed, "hash", format!("{path} changed while it was read"))
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

@@ -1,0 +1,21 @@
+//! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
+
+mod gate;
+mod net;
+mod nginx;
+mod pod;
+mod process;
+mod reader;
+mod repo;
+mod sshd;
+mod tmpfs;
+mod tree;
+
+pub(crate) use gate::Gate;
+pub(crate) use nginx::{Nginx, PASSWORD};
+pub(crate) use pod::{Outcome, Pod, dagsync};
+pub(crate) use process::{PATIENCE, eventually, shell};
+pub(crate) use repo::Repo;
+pub(crate) use sshd::Sshd;
+pub(crate) use tmpfs::Tmpfs;
+pub(crate) use tree::{contents, example_dags, generate, swap_in, version_by_hand, version_of};

@@ -1,0 +1,70 @@
+//! Whom a pod believes, and how it says that it does not.
+
+use crate::harness::{Nginx, Pod, Repo, Sshd};
+
+/// The pod fails for good reason: it says each of `words` and publishes nothing.
+fn refuses(pod: &Pod, words: &[&str]) {
+    pod.once().ended(2, words);
+    assert!(pod.current().is_none());
+}
+
+#[test]
+fn an_unknown_host_key() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let sshd = Sshd::start();
+    let pod = Pod::over_ssh(&sshd, &repo, sshd.port);
+    let keyscan = format!("ssh-keyscan -p {} 127.0.0.1", sshd.port);
+    let elsewhere = sshd.known_hosts(1);
+    refuses(&pod.set("git.known_hosts_file", elsewhere), &["host key", "is not known", "known_hosts.1", &keyscan]);
+    let pod = Pod::over_ssh(&sshd, &repo, sshd.port).set("git.known_hosts_file", sshd.wrong_hosts(sshd.port));
+    refuses(&pod, &["another host key", "wrong_hosts"]);
+}
+
+#[test]
+fn a_key_that_is_not_let_in() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let sshd = Sshd::start();
+    let pod = Pod::over_ssh(&sshd, &repo, sshd.port);
+    refuses(&pod.set("git.ssh_key_file", sshd.strange_key()), &["git.ssh_key_file"]);
+    let pod = Pod::over_ssh(&sshd, &repo, sshd.port).set("git.ssh_key_file", "/nonexistent/key");
+    refuses(&pod, &["/nonexistent/key"]);
+}
+
+#[test]
+fn a_certificate_of_an_unknown_ca() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let nginx = Nginx::serve(&repo);
+    let other = Nginx::serve(&repo);
+    let pod = Pod::over_https(&nginx, nginx.port).set("git.ca_file", other.ca());
+    refuses(&pod, &["certificate", "git.ca_file"]);
+}
+
+#[test]
+fn an_expired_certificate() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let nginx = Nginx::expired(&repo);
+    refuses(&Pod::over_https(&nginx, nginx.port), &["certificate", "expired"]);
+}
+
+#[test]
+fn a_wrong_password() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let nginx = Nginx::serve(&repo);
+    let wrong = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(wrong.path(), "tr0ub4dor").unwrap();
+    let pod = Pod::over_https(&nginx, nginx.port).set("git.password_file", wrong.path());
+    refuses(&pod, &["git.password_file"]);
+}
+
+#[test]
+fn a_password_that_is_rotated_is_used_without_a_restart() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let nginx = Nginx::serve(&repo);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old").unwrap();
+    let mut pod = Pod::over_https(&nginx, nginx.port).set("git.password_file", file.path());
+    pod.start();
+    pod.wait("it is not let in", |s| !s["last_error"].is_null());
+    std::fs::copy(nginx.password_file(), file.path()).unwrap();
+    pod.is_on(&repo.version());
+}
