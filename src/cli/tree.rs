@@ -7,7 +7,7 @@ use dagsync_core::index::StatIndex;
 use dagsync_core::tree::{HashedTree, Reading};
 use dagsync_core::{
     Error, ErrorKind, Filter, Interrupt, Limits, Manifest, Progress, Result, SymlinkPolicy, Version, blocking,
-    hash_tree,
+    hash_tree, printable,
 };
 
 use super::answer::warn;
