@@ -1,6 +1,6 @@
 //! Logging to standard error: text for people, one JSON object a line for machines.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use dagsync_core::{Error, ErrorKind, Result};
 use tracing::Subscriber;
@@ -28,8 +28,17 @@ pub struct Logging {
 /// # Errors
 /// [`ErrorKind::Config`] when the level cannot be read.
 pub fn start(logging: &Logging) -> Result<()> {
-    let _ = subscriber(logging, std::io::stderr)?.try_init();
+    let _ = subscriber(logging, error_stream)?.try_init();
     Ok(())
+}
+
+/// Called for every event. A progress line may stand on a terminal: it makes room and is drawn again below.
+fn error_stream() -> std::io::Stderr {
+    let mut stream = std::io::stderr();
+    if stream.is_terminal() {
+        let _ = stream.write_all(b"\r\x1b[2K");
+    }
+    stream
 }
 
 fn subscriber<W>(logging: &Logging, writer: W) -> Result<impl Subscriber + Send + Sync + 'static>

@@ -41,7 +41,7 @@ Airflow's dags_folder is ROOT/LINK, by default /dags/current, never ROOT itself.
 #[derive(Debug, Parser)]
 #[command(name = "dagsync", version, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Args {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Global options")]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -124,8 +124,8 @@ pub(crate) enum Command {
     ///
     ///   find -L . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum -- | sha256sum
     ///
-    /// which is right where the folder holds nothing that is always left out: .git, __pycache__/, *.pyc, *.pyo,
-    /// .dagsync/, .nfs*, lost+found/.
+    /// which is right where the folder holds nothing that is always left out:
+    /// .git, __pycache__/, *.pyc, *.pyo, .dagsync/, .nfs*, lost+found/.
     #[command(verbatim_doc_comment)]
     Hash(HashArgs),
     /// List the files that differ between two trees
@@ -229,7 +229,7 @@ pub(crate) struct HashArgs {
     pub(crate) manifest: bool,
     #[command(flatten)]
     pub(crate) globs: Globs,
-    /// Remember stats in this file, so that an unchanged file is not read the next time
+    /// Remember stats in this file (outside DIR), so that an unchanged file is not read the next time
     #[arg(long, value_name = "FILE")]
     pub(crate) index: Option<PathBuf>,
     /// How the answer looks

@@ -17,7 +17,7 @@ Examples:
   dagsync hash /dags/current
   dagsync hash ./dags --exclude tests --output json
   dagsync hash ./dags --manifest > dags.sha256
-  cd /dags/current && sha256sum -c --quiet dags.sha256",
+  cd ./dags && sha256sum -c --quiet ../dags.sha256",
     ),
     (
         "diff",

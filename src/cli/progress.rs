@@ -52,11 +52,11 @@ fn update(bar: &ProgressBar, reading: ProgressReading) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
+    bar.set_message(format!("{} {}", reading.phase, bytesize::ByteSize(reading.bytes)));
     match reading.total {
         0 => bar.unset_length(),
         total => bar.set_length(total),
     }
     bar.set_position(reading.done);
-    bar.set_message(format!("{} {}", reading.phase, bytesize::ByteSize(reading.bytes)));
     bar.tick();
 }

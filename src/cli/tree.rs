@@ -7,7 +7,7 @@ use dagsync_core::index::StatIndex;
 use dagsync_core::tree::{HashedTree, Reading};
 use dagsync_core::{
     Error, ErrorKind, Filter, Interrupt, Limits, Manifest, Progress, Result, SymlinkPolicy, Version, blocking,
-    hash_tree,
+    hash_tree, printable,
 };
 
 use super::answer::warn;
@@ -90,7 +90,11 @@ impl Named {
     async fn daemon(url: &str) -> Result<Self> {
         let client = Client::new(url)?;
         let status = client.status().await?;
-        let version = status["version"].as_str().ok_or_else(|| nothing(url))?.parse()?;
+        let version = status["version"].as_str().ok_or_else(|| nothing(url))?;
+        let version = version.parse().map_err(|_| {
+            Error::new(ErrorKind::Corrupt, "ask", "the daemon's status names no version")
+                .with_context("version", printable(version))
+        })?;
         let manifest = client.manifest(&version).await?;
         let filter_hash = status["filter_hash"].as_str().map(str::to_owned);
         Ok(Self { name: crate::config::redact_url(url), manifest, filter_hash })
