@@ -147,7 +147,7 @@ impl Layers {
                 None => {
                     let name = var[PREFIX.len()..].to_lowercase().replace("__", ".");
                     let advice = table.advice(&name, Setting::env);
-                    return Err(wrong(format!("there is no setting for {origin}")).with_hint(advice));
+                    return Err(wrong(format!("there is no setting {name:?} ({origin})")).with_hint(advice));
                 }
             }
         }
