@@ -146,7 +146,7 @@ impl Layers {
                 None if RESERVED.contains(&var) || is_service_link(var, text) => {}
                 None => {
                     let name = var[PREFIX.len()..].to_lowercase().replace("__", ".");
-                    let advice = table.advice(&name, Setting::env);
+                    let advice = table.advice(&name, |s| format!("{} ({})", s.env(), s.name));
                     return Err(wrong(format!("there is no setting {name:?} ({origin})")).with_hint(advice));
                 }
             }
