@@ -53,6 +53,8 @@ pub struct Engine {
     writer: Option<Writer>,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
     materialized: Option<Revision>,
+    /// The revision of what is published, as far as it is known.
+    published: Option<Revision>,
     /// The published copy was touched: the next tree is published as a fresh one.
     tampered: bool,
     checks: u64,
@@ -92,6 +94,7 @@ impl Engine {
             isolation: Isolation::default(),
             writer: None,
             materialized: None,
+            published: None,
             tampered: false,
             checks: 0,
         }
@@ -109,14 +112,19 @@ impl Engine {
         let interrupt = Interrupt::new(token.clone(), None);
         let (store, name) = (self.store.clone(), self.parts.name.clone());
         let writer = blocking(&interrupt, "open store", move |interrupt| Writer::open(store, &name, interrupt)).await?;
-        let revision = writer.revision();
+        self.published = writer.revision();
+        let published_at = writer.published_at();
         self.writer = Some(writer);
-        if let Some(report) = self.scrub(token, ScrubMode::Stat).await?.filter(|report| report.changes.is_empty()) {
+        // A check that fails is logged and counted; the sync that follows says whether the store can be written.
+        let report = self.scrub(token, ScrubMode::Stat).await.ok().flatten();
+        if let Some(report) = report.filter(|report| report.changes.is_empty()) {
             let version = report.folder.version();
             tracing::info!(%version, files = report.files, "the published version is good");
+            let revision = self.published.clone();
             self.parts.board.update(|status| {
                 status.ready = true;
                 status.revision = revision;
+                status.published_at = published_at;
                 status.enter(SyncState::Converged, SystemTime::now());
             });
         }
@@ -131,8 +139,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Unexpected, "sync", "the store is not open"));
         };
         let mut cx = self.context(&interrupt, &writer);
-        let revision = self.resolve(&cx).await?;
-        self.parts.board.update(|status| status.target.revision = Some(revision.clone()));
+        let revision = self.wanted(&cx).await?;
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
         }
@@ -171,10 +178,9 @@ impl Engine {
             Err(error) => {
                 self.parts.metrics.scrubbed(mode, None);
                 tracing::error!(mode = mode.as_str(), %error, "the published version could not be checked");
-                // Without its manifest nothing is known of the tree: a fresh copy brings both back.
-                if matches!(error.kind(), ErrorKind::Corrupt) {
+                if is_the_tree_to_blame(error) {
                     self.distrust(&[]);
-                    return Ok(None);
+                    self.parts.board.update(|status| status.fail(error, 1, SystemTime::now()));
                 }
             }
         }
@@ -202,10 +208,22 @@ impl Engine {
         self.tampered
     }
 
-    async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
-        let (strategy, cx) = (self.parts.strategy.clone(), cx.clone());
-        let interrupt = cx.interrupt.clone();
-        self.isolation.run(&interrupt, "resolve", async move { strategy.resolve(&cx).await }).await
+    /// What the source offers. While it does not answer, a touched version is repaired from what the strategy still has.
+    async fn wanted(&self, cx: &SyncContext) -> Result<Revision> {
+        let (strategy, context) = (self.parts.strategy.clone(), cx.clone());
+        let resolved =
+            self.isolation.run(&cx.interrupt, "resolve", async move { strategy.resolve(&context).await }).await;
+        match (resolved, &self.published) {
+            (Ok(revision), _) => {
+                self.parts.board.update(|status| status.target.revision = Some(revision.clone()));
+                Ok(revision)
+            }
+            (Err(error), Some(revision)) if self.tampered && error.is_retryable() => {
+                tracing::warn!(%error, %revision, "the source does not answer; repairing without it");
+                Ok(revision.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn context(&self, interrupt: &Interrupt, writer: &Writer) -> SyncContext {
@@ -278,6 +296,7 @@ impl Engine {
         });
         self.tampered = false;
         self.materialized = Some(revision.clone());
+        self.published = Some(revision.clone());
         SyncReport { revision, version, published, files, counts, took }
     }
 
@@ -302,6 +321,14 @@ impl Engine {
         self.tampered = true;
         self.parts.board.update(|status| status.tamper(changes, SystemTime::now()));
     }
+}
+
+/// Whether a check failed because of what lies in the store: a damaged manifest, a name that cannot be published, a
+/// file that is being written or that cannot be read. A fresh copy mends all of them.
+fn is_the_tree_to_blame(error: &Error) -> bool {
+    let is_unreadable = error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error());
+    let kinds = [ErrorKind::Corrupt, ErrorKind::Refused, ErrorKind::LimitExceeded, ErrorKind::Changed];
+    is_unreadable || kinds.contains(&error.kind())
 }
 
 fn log_warnings(revision: &Revision, warnings: &[Warning]) {

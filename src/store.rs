@@ -114,7 +114,7 @@ impl Store {
     /// Creates what is missing of an empty store.
     pub fn create(&self) -> Result<()> {
         for name in ["manifests", "indexes", "staging", "cache"] {
-            fs::create_folders(&self.private(name))?;
+            make_folder(&self.private(name))?;
         }
         fs::create_folders(&self.root.join(VERSIONS))
     }
@@ -122,7 +122,7 @@ impl Store {
     /// The folder that belongs to the strategy called `name`.
     pub fn cache(&self, name: &str) -> Result<PathBuf> {
         let path = self.private("cache").join(name);
-        fs::create_folders(&path)?;
+        make_folder(&path)?;
         Ok(path)
     }
 
@@ -131,14 +131,16 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Refused`] when the link's name is taken by something that dagsync did not make.
     pub fn current(&self) -> Result<Option<FolderName>> {
-        let Some(target) = fs::read_link(&self.link_path())? else { return Ok(None) };
+        let link = self.link_path();
+        let Some(target) = fs::read_link(&link)? else { return Ok(None) };
+        if !link.exists() {
+            return Ok(None);
+        }
         let name = target.strip_prefix(VERSIONS).ok().and_then(Path::to_str).and_then(|n| n.parse().ok());
-        let folder: FolderName = name.ok_or_else(|| {
-            let message =
-                format!("{} points to {}, which dagsync did not make", self.link_path().display(), target.display());
+        name.map(Some).ok_or_else(|| {
+            let message = format!("{} points to {}, which dagsync did not make", link.display(), target.display());
             Error::new(ErrorKind::Refused, "read store", message).with_hint("move it away or choose another link name")
-        })?;
-        Ok(self.folder_path(&folder).is_dir().then_some(folder))
+        })
     }
 
     /// The manifest of `version`; `None` when the store does not have it.
@@ -248,6 +250,14 @@ impl Store {
     fn state_path(&self) -> PathBuf {
         self.private("state.json")
     }
+}
+
+/// Creates a folder of dagsync's own; whatever else has its name is a leftover.
+fn make_folder(path: &Path) -> Result<()> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) {
+        fs::remove_file(path)?;
+    }
+    fs::create_folders(path)
 }
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ impl Writer {
         self.held().state.revision.clone()
     }
 
+    pub(super) fn published_at(&self) -> Option<SystemTime> {
+        let state = &self.held().state;
+        state.folders.get(state.current.as_ref()?).map(|folder| folder.published_at)
+    }
+
     pub(super) fn stage(
         &self,
         rules: StagingRules,

@@ -160,12 +160,12 @@ fn parse_line(line: &str) -> Option<(TreePath, (FileStat, Digest))> {
 
 /// What time it is on the clock of the file system that holds the writable folder `path`.
 pub fn file_system_now(path: &Path) -> Result<Nanos> {
-    let probe = path.join(".dagsync-clock");
-    fs::remove_file(&probe)?;
+    let name = format!("clock-{}", std::process::id());
     let folder = fs::Folder::open(path)?;
-    drop(folder.create(".dagsync-clock", 0o600)?);
-    let now = folder.stat(".dagsync-clock").map(|s| s.ctime);
-    fs::remove_file(&probe)?;
+    fs::remove_file(&path.join(&name))?;
+    drop(folder.create(&name, 0o600)?);
+    let now = folder.stat(&name).map(|s| s.ctime);
+    folder.unlink(&name)?;
     now
 }
 

@@ -94,13 +94,6 @@ fn a_staged_tree_is_what_was_put_in() {
 }
 
 #[test]
-fn names_cannot_leave_the_folder() {
-    for name in ["../x", "/tmp/x", "a/../../x", "..", ".", "", "a//x", "./x"] {
-        assert_eq!(TreePath::new(name).unwrap_err().kind(), ErrorKind::Refused, "{name}");
-    }
-}
-
-#[test]
 fn links_that_lie_in_the_folder_are_not_followed() {
     for name in ["out/x", "out/secret", "out/deep/x", "secret"] {
         let stage = Stage::new();
