@@ -1,6 +1,5 @@
 //! Puts the parts together: `run` is the loop with its endpoints and signals, `once` is one sync.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -88,10 +87,8 @@ fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|e| Error::new(ErrorKind::Unexpected, "start", "cannot handle signals").with_source(e))
 }
 
-fn on_each(mut signal: Signal, react: impl Fn() + Send + 'static) -> impl Future<Output = ()> + Send {
-    async move {
-        while signal.recv().await.is_some() {
-            react();
-        }
+async fn on_each(mut signal: Signal, react: impl Fn()) {
+    while signal.recv().await.is_some() {
+        react();
     }
 }

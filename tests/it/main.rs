@@ -1,6 +1,10 @@
 //! Scenarios with real servers and real processes; `harness` is what they are told with.
 
-#![allow(clippy::disallowed_methods, reason = "tests look at the store with other means than the store's own")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests look at the store with other means than its own, and end at the first surprise"
+)]
 
 mod crash;
 mod daemon;

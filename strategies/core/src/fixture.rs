@@ -18,14 +18,12 @@ pub(crate) fn path(text: &str) -> TreePath {
     TreePath::new(text).unwrap()
 }
 
-#[allow(clippy::disallowed_methods)]
 pub(crate) fn put(root: &Path, path: &str, content: impl AsRef<[u8]>) {
     let path = root.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
 }
 
-#[allow(clippy::disallowed_methods)]
 pub(crate) fn put_folder(root: &Path, path: &str) {
     std::fs::create_dir_all(root.join(path)).unwrap();
 }

@@ -1,4 +1,3 @@
-#![allow(clippy::disallowed_methods)]
 use super::*;
 use crate::fixture::{put, put_folder, put_link};
 

@@ -71,7 +71,6 @@ fn leads_upwards(root: &Path, link: &str) -> bool {
     folder.is_dir() && lies_in.starts_with(folder.canonicalize().unwrap())
 }
 
-#[allow(clippy::disallowed_methods)]
 fn clean(root: &Path) {
     loop {
         let links = find(root, &[".", "-type", "l", "-printf", "%P\\0"]);
@@ -86,7 +85,6 @@ fn clean(root: &Path) {
 }
 
 /// What a reader of the cleaned tree sees, by the kernel and findutils alone.
-#[allow(clippy::disallowed_methods)]
 fn seen(root: &Path) -> Manifest {
     let files = find(root, &["-L", ".", "-type", "f", "-printf", "%P\\0"]);
     let entry = |file: String| {

@@ -1,4 +1,3 @@
-#![allow(clippy::disallowed_methods)]
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
