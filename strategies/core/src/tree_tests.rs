@@ -190,7 +190,7 @@ fn hashing_stops_soon_on_request_and_at_the_deadline() {
         let error = Given { interrupt: Some(request), ..Given::default() }.hash(dir.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     });
-    assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[test]
