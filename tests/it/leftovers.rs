@@ -11,7 +11,10 @@ const LEFTOVERS: &[(&str, &str)] = &[
         "mkdir -p .dagsync/staging/old/sub && echo x > .dagsync/staging/old/sub/f && chmod 555 .dagsync/staging/old/sub",
     ),
     ("a file as staging", "rm -rf .dagsync/staging && echo x > .dagsync/staging"),
-    ("half-made links", "ln -s nowhere current.dagsync-new; ln -s nowhere tmp-link; ln -s versions/x current.tmp"),
+    (
+        "half-made links",
+        "ln -sfn nowhere current.dagsync-new; ln -sfn nowhere tmp-link; ln -sfn versions/x current.tmp",
+    ),
     ("a half-written manifest", "head -c 40 .dagsync/manifests/$V > m && mv -f m .dagsync/manifests/$V"),
     ("no manifest", "rm -f .dagsync/manifests/$V"),
     ("a foreign manifest", "echo junk > .dagsync/manifests/README; echo x > .dagsync/manifests/$V.tmp"),
