@@ -39,7 +39,7 @@ const LEFTOVERS: &[(&str, &str)] = &[
         "git's own lock files",
         "find .dagsync/cache -name HEAD -execdir touch index.lock HEAD.lock config.lock shallow.lock \\;",
     ),
-    ("a git cache cut off", "find .dagsync/cache -type f -size +1 -exec truncate -s 50% {} +"),
+    ("a git cache cut off", "find .dagsync/cache -type f -size +20c -exec truncate -s -20 {} +"),
     ("no cache", "rm -rf .dagsync/cache"),
     ("nothing but the version", "chmod -R u+w .dagsync; rm -rf .dagsync"),
 ];
