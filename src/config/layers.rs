@@ -146,8 +146,8 @@ impl Layers {
                 None if RESERVED.contains(&var) || is_service_link(var, text) => {}
                 None => {
                     let name = var[PREFIX.len()..].to_lowercase().replace("__", ".");
-                    let advice = table.advice(&name, Setting::env);
-                    return Err(wrong(format!("there is no setting for {origin}")).with_hint(advice));
+                    let advice = table.advice(&name, |s| format!("{} ({})", s.env(), s.name));
+                    return Err(wrong(format!("there is no setting {name:?} ({origin})")).with_hint(advice));
                 }
             }
         }

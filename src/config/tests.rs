@@ -109,9 +109,12 @@ fn an_unknown_key_names_its_origin_and_the_nearest() {
     let error = Given::file("c.toml", "peroid = \"1m\"").error();
     assert!(error.contains("\"peroid\" (file ") && error.contains("did you mean period?"), "{error}");
     let error = Given::env(&[("DAGSYNC_MAX_FAILURE", "1")]).error();
-    assert!(error.contains("DAGSYNC_MAX_FAILURE") && error.contains("did you mean DAGSYNC_MAX_FAILURES?"), "{error}");
+    assert!(
+        error.contains("DAGSYNC_MAX_FAILURE") && error.contains("did you mean DAGSYNC_MAX_FAILURES (max_failures)?"),
+        "{error}"
+    );
     let error = Given::env(&[("DAGSYNC_GIT_REF", "x")]).error();
-    assert!(error.contains("did you mean DAGSYNC_GIT__REF?"), "{error}");
+    assert!(error.contains("did you mean DAGSYNC_GIT__REF (git.ref)?"), "{error}");
     let error = Given::file("c.yaml", "depth: 1").error();
     assert!(error.contains("did you mean git.depth?"), "{error}");
     let error = Given::file("c.toml", "[swift]\ncontainer = \"x\"").error();

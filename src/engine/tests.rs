@@ -1,1 +1,344 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
+use dagsync_core::{ChangeKind, Version, async_trait};
+use dagsync_testkit::{Call, Edit, Fault, FaultStrategy, Faults, MemorySource, MemoryStrategy, delete, file};
+
+use super::*;
+use crate::config::{self, Inputs};
+use crate::status::Status;
+
+/// A daemon's engine over a source in memory, with a loop that a test can let run.
+struct Story {
+    _home: tempfile::TempDir,
+    source: MemorySource,
+    faults: Faults,
+    config: Config,
+    board: StatusBoard,
+    metrics: Metrics,
+    token: CancellationToken,
+    wake: Wake,
+}
+
+impl Story {
+    fn new(files: &[Edit]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let source = MemorySource::new();
+        source.commit(files);
+        let mut config = config::load(&crate::strategies(), &Inputs::default()).unwrap().config;
+        config.root = home.path().join("dags");
+        config.http.bind = None;
+        config.scrub.interval = Duration::ZERO;
+        let filter = Filter::default();
+        let board = StatusBoard::new(&config.pod, "memory", "memory".into(), filter.hash(), SystemTime::now());
+        let (faults, metrics, token, wake) = Default::default();
+        Self { _home: home, source, faults, config, board, metrics, token, wake }
+    }
+
+    fn engine(&self) -> Engine {
+        let strategy = FaultStrategy::new(MemoryStrategy::new(self.source.clone()), self.faults.clone());
+        self.engine_with(Arc::new(strategy))
+    }
+
+    fn engine_with(&self, strategy: Arc<dyn Strategy>) -> Engine {
+        let (board, metrics, progress) = (self.board.clone(), self.metrics.clone(), Progress::default());
+        let parts = Parts { name: "memory".to_owned(), strategy, board, metrics, progress };
+        Engine::new(&self.config, parts, Arc::default())
+    }
+
+    async fn open(&self) -> Engine {
+        let mut engine = self.engine();
+        engine.open(&self.token).await.unwrap();
+        engine
+    }
+
+    /// Runs the loop until the status is as wanted; time is paused, so waiting takes none.
+    async fn run_until(&self, wanted: impl Fn(&Status) -> bool) -> Result<()> {
+        let seen = async {
+            while !wanted(&self.board.read()) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            ended = run_loop(self.engine(), &self.config, &self.wake, &self.token) => ended,
+            () = seen => Ok(()),
+        }
+    }
+
+    fn current(&self, path: &str) -> PathBuf {
+        self.config.root.join("current").join(path)
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.current(path)).unwrap()
+    }
+
+    fn tamper(&self, path: &str, content: &str) {
+        let file = self.current(path);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::write(file, content).unwrap();
+    }
+
+    fn counted(&self, line: &str) -> bool {
+        self.metrics.encode(&self.board.read()).lines().any(|l| l == line)
+    }
+}
+
+#[tokio::test]
+async fn a_sync_publishes_and_a_second_one_does_nothing() {
+    let story = Story::new(&[file("a.py", "1"), file("b.py", "2")]);
+    let mut engine = story.open().await;
+    let first = engine.sync(&story.token).await.unwrap();
+    assert!(first.published && first.counts.written == 2 && first.files == 2);
+    let again = engine.sync(&story.token).await.unwrap();
+    assert!(!again.published && again.version == first.version);
+    assert_eq!(story.faults.calls(Call::Materialize), 1, "an unchanged revision is not brought again");
+    let status = story.board.read();
+    assert_eq!((status.state, status.version, status.ready), (SyncState::Converged, Some(first.version), true));
+    story.source.commit(&[file("a.py", "3")]);
+    let update = engine.sync(&story.token).await.unwrap();
+    assert_eq!((update.counts.written, update.counts.linked), (1, 1));
+}
+
+#[tokio::test]
+async fn equal_content_under_a_new_revision_moves_the_revision_only() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    let first = engine.sync(&story.token).await.unwrap();
+    let link = std::fs::read_link(story.config.root.join("current")).unwrap();
+    let revision = story.source.commit(&[]);
+    let second = engine.sync(&story.token).await.unwrap();
+    assert!(!second.published && second.version == first.version && second.revision == revision);
+    assert_eq!(story.board.read().revision, Some(revision));
+    assert_eq!(std::fs::read_link(story.config.root.join("current")).unwrap(), link);
+}
+
+#[tokio::test]
+async fn whatever_fails_the_last_good_version_stays() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    let good = engine.sync(&story.token).await.unwrap();
+    story.source.commit(&[file("a.py", "2"), file("b.py", "2")]);
+    let kinds = [ErrorKind::Unreachable, ErrorKind::NotFound, ErrorKind::Unauthorized, ErrorKind::Corrupt];
+    story.faults.next(Call::Resolve, kinds.map(Fault::Error));
+    story.faults.next(Call::Materialize, kinds.map(Fault::Late));
+    story.faults.next(Call::Materialize, [Fault::Cut { files: 1 }, Fault::Panic]);
+    for attempt in 0..10 {
+        engine.sync(&story.token).await.unwrap_err();
+        assert_eq!(story.read("a.py"), "1", "attempt {attempt}");
+        let drafts = std::fs::read_dir(story.config.root.join(".dagsync/staging")).unwrap().count();
+        assert_eq!(drafts, 0, "attempt {attempt}");
+    }
+    assert!(engine.sync(&story.token).await.unwrap().version != good.version);
+    assert_eq!(story.read("b.py"), "2");
+}
+
+#[tokio::test]
+async fn a_source_that_becomes_empty_does_not_delete_every_dag() {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    engine.sync(&story.token).await.unwrap();
+    story.source.commit(&[delete("a.py")]);
+    let error = engine.sync(&story.token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(story.read("a.py"), "1");
+    drop(engine);
+    story.config.allow_empty = true;
+    let mut engine = story.open().await;
+    assert_eq!(engine.sync(&story.token).await.unwrap().files, 0);
+}
+
+#[tokio::test]
+async fn a_touched_file_is_named_counted_and_repaired() {
+    let story = Story::new(&[file("a.py", "1"), file("b.py", "2")]);
+    let mut engine = story.open().await;
+    let good = engine.sync(&story.token).await.unwrap();
+    story.tamper("a.py", "by hand");
+    let report = engine.scrub(&story.token, ScrubMode::Stat).await.unwrap().unwrap();
+    assert_eq!(report.changes[0].path.as_str(), "a.py");
+    let status = story.board.read();
+    assert_eq!((status.state, status.tampered[0].change), (SyncState::Tampered, ChangeKind::Modified));
+    assert!(story.counted("dagsync_tampered_files_total{change=\"modified\"} 1"));
+    let touched = std::fs::read_link(story.config.root.join("current")).unwrap();
+    let repair = engine.sync(&story.token).await.unwrap();
+    assert!(repair.published && repair.version == good.version);
+    assert_eq!((repair.counts.written, repair.counts.linked), (1, 1));
+    assert_eq!(story.read("a.py"), "1");
+    let old = std::fs::read_to_string(story.config.root.join(touched).join("a.py")).unwrap();
+    assert_eq!(old, "by hand", "the folder that readers use was not written to");
+    assert_eq!(story.board.read().state, SyncState::Converged);
+}
+
+#[tokio::test]
+async fn a_touched_version_is_repaired_while_the_source_is_down() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    engine.sync(&story.token).await.unwrap();
+    story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
+    story.tamper("a.py", "by hand");
+    engine.scrub(&story.token, ScrubMode::Full).await.unwrap();
+    assert!(engine.sync(&story.token).await.unwrap().published);
+    assert_eq!(story.read("a.py"), "1");
+    engine.sync(&story.token).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_version_whose_manifest_is_damaged_is_published_anew() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    let version = engine.sync(&story.token).await.unwrap().version;
+    let manifest = story.config.root.join(".dagsync/manifests").join(version.hex());
+    std::fs::write(&manifest, "").unwrap();
+    engine.scrub(&story.token, ScrubMode::Stat).await.unwrap_err();
+    assert_eq!(story.board.read().state, SyncState::Tampered);
+    assert!(engine.sync(&story.token).await.unwrap().published);
+    assert!(engine.scrub(&story.token, ScrubMode::Full).await.unwrap().unwrap().changes.is_empty());
+}
+
+#[tokio::test]
+async fn a_restart_while_the_source_is_down_is_ready_at_once() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let version = story.open().await.sync(&story.token).await.unwrap().version;
+    story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
+    let restarted = Story { board: fresh_board(&story), ..story };
+    assert!(!restarted.board.read().ready);
+    let mut engine = restarted.open().await;
+    let status = restarted.board.read();
+    assert_eq!((status.ready, status.version), (true, Some(version)));
+    assert_eq!(status.revision.as_ref().map(Revision::as_str), Some("memory-1"));
+    engine.sync(&restarted.token).await.unwrap_err();
+    assert!(restarted.board.read().ready);
+}
+
+#[tokio::test]
+async fn a_restart_on_a_touched_version_is_not_ready() {
+    let story = Story::new(&[file("a.py", "1")]);
+    story.open().await.sync(&story.token).await.unwrap();
+    story.tamper("a.py", "by hand");
+    let restarted = Story { board: fresh_board(&story), ..story };
+    let mut engine = restarted.open().await;
+    let status = restarted.board.read();
+    assert_eq!((status.ready, status.state), (false, SyncState::Tampered));
+    engine.sync(&restarted.token).await.unwrap();
+    assert!(restarted.board.read().ready);
+}
+
+fn fresh_board(story: &Story) -> StatusBoard {
+    StatusBoard::new(&story.config.pod, "memory", "memory".into(), Filter::default().hash(), SystemTime::now())
+}
+
+/// Settings may have changed between two starts, so the revision that the state remembers proves nothing.
+#[tokio::test]
+async fn the_first_sync_of_a_process_brings_the_tree_again() {
+    let story = Story::new(&[file("a.py", "1")]);
+    story.open().await.sync(&story.token).await.unwrap();
+    let again = story.open().await.sync(&story.token).await.unwrap();
+    assert!(!again.published);
+    assert_eq!(story.faults.calls(Call::Materialize), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_follows_the_source_and_recovers_from_failures() {
+    let story = Story::new(&[file("a.py", "1")]);
+    story.faults.next(Call::Resolve, [Fault::Error(ErrorKind::Unreachable), Fault::Error(ErrorKind::NotFound)]);
+    story.run_until(|s| s.last_error.as_ref().is_some_and(|e| e.attempts == 2)).await.unwrap();
+    assert!(!story.board.read().ready);
+    story.run_until(|s| s.state == SyncState::Converged).await.unwrap();
+    assert!(story.board.read().last_error.is_none());
+    assert!(story.counted("dagsync_consecutive_failures 0"));
+    let newer = story.source.commit(&[file("a.py", "2")]);
+    story.run_until(|s| s.revision.as_ref() == Some(&newer)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_gives_up_after_max_failures() {
+    for (max, calls) in [(0, 1), (1, 1), (3, 3)] {
+        let mut story = Story::new(&[file("a.py", "1")]);
+        story.config.max_failures = max;
+        story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
+        let error = story.run_until(|_| false).await.unwrap_err();
+        assert_eq!((error.kind(), story.faults.calls(Call::Resolve)), (ErrorKind::Unreachable, calls));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_ends_cleanly_when_asked_to_also_while_the_source_hangs() {
+    let story = Story::new(&[file("a.py", "1")]);
+    story.faults.always(Call::Resolve, Fault::Hang);
+    let token = story.token.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        token.cancel();
+    });
+    story.run_until(|_| false).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_that_minds_nothing_does_not_stop_the_loop() {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    story.config.timeout = Duration::from_secs(5);
+    story.faults.next(Call::Resolve, [Fault::Deaf]);
+    let failed_twice = |s: &Status| s.last_error.as_ref().is_some_and(|e| e.attempts == 2);
+    story.run_until(failed_twice).await.unwrap();
+    assert!(story.board.read().last_error.as_ref().unwrap().message.contains("still hangs"));
+    assert_eq!(story.faults.calls(Call::Resolve), 1, "no second call is started");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_checks_and_repairs_what_is_published() {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    story.config.scrub.interval = Duration::from_secs(1);
+    story.config.period = Duration::from_secs(3600);
+    story.open().await.sync(&story.token).await.unwrap();
+    story.tamper("a.py", "by hand");
+    let repaired = |s: &Status| s.folder.as_ref().is_some_and(|f| f.to_string().ends_with(".2"));
+    story.run_until(repaired).await.unwrap();
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_tries_again_what_may_pass_and_nothing_else() {
+    let story = Story::new(&[file("a.py", "1")]);
+    story.faults.next(Call::Resolve, [Fault::Error(ErrorKind::Unreachable), Fault::Error(ErrorKind::Timeout)]);
+    assert!(run_once(story.engine(), &story.config, &story.token).await.unwrap().published);
+    story.faults.next(Call::Resolve, [Fault::Error(ErrorKind::Unauthorized)]);
+    let error = run_once(story.engine(), &story.config, &story.token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
+    let error = run_once(story.engine(), &story.config, &story.token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "within the timeout");
+}
+
+/// A strategy whose tree always lies where it is.
+#[derive(Debug)]
+struct Baked(PathBuf);
+
+impl std::fmt::Display for Baked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "image:{}", self.0.display())
+    }
+}
+
+#[async_trait]
+impl Strategy for Baked {
+    async fn resolve(&self, _: &SyncContext) -> Result<Revision> {
+        Ok(Revision::new("image-1"))
+    }
+
+    async fn materialize(&self, _: &SyncContext, _: &Revision, _: &dagsync_core::Staging) -> Result<Tree> {
+        Ok(Tree::InPlace(self.0.clone()))
+    }
+}
+
+#[tokio::test]
+async fn a_tree_in_place_is_verified_and_never_copied() {
+    let baked = tempfile::tempdir().unwrap();
+    std::fs::write(baked.path().join("a.py"), "1").unwrap();
+    let story = Story::new(&[]);
+    let mut engine = story.engine_with(Arc::new(Baked(baked.path().to_owned())));
+    engine.open(&story.token).await.unwrap();
+    let report = engine.sync(&story.token).await.unwrap();
+    let by_hand = format!("{}  a.py\n", dagsync_core::Digest::of("1"));
+    assert_eq!(report.version, Version::from(dagsync_core::Digest::of(by_hand)));
+    assert!(!report.published && !story.current("").exists());
+}

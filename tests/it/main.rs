@@ -5,6 +5,7 @@
 mod crash;
 mod daemon;
 mod disk;
+mod docs;
 mod harness;
 mod leftovers;
 mod secrets;

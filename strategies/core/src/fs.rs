@@ -169,15 +169,19 @@ impl Folder {
     }
 }
 
+/// Opens a file for reading by a path that the user gave: links in it are followed, and a named pipe does not hang.
+/// `None` when it is not there.
+pub fn open(path: &Path) -> Result<Option<File>> {
+    match rustix::fs::open(path, READ.difference(OFlags::NOFOLLOW), Mode::empty()) {
+        Ok(fd) => Ok(Some(fd.into())),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(Error::io("open", path, e)),
+    }
+}
+
 /// Reads a whole file of at most `max` bytes; `None` when it is not there.
 pub fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(e) => return Err(Error::io("open", path, e)),
-    };
+    let Some(file) = open(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
     if bytes.len() as u64 > max {

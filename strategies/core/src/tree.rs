@@ -167,7 +167,7 @@ fn hash_file(
 }
 
 /// Hashes everything that `source` yields; its digest and length.
-pub(crate) fn hash_stream(source: &mut impl Read, buffer: &mut [u8], interrupt: &Interrupt) -> Result<(Digest, u64)> {
+pub fn hash_stream(source: &mut impl Read, buffer: &mut [u8], interrupt: &Interrupt) -> Result<(Digest, u64)> {
     let mut hasher = Sha256::new();
     let mut bytes = 0;
     loop {
