@@ -85,7 +85,7 @@ fn once_says_by_its_exit_code_how_it_went() {
     Pod::new("file:///nonexistent/dags.git").once().ended(2, &["/nonexistent/dags.git"]);
     Pod::new("gopher://somewhere/dags").once().ended(64, &["git"]);
     Pod::new(&repo.file_url()).set("period", "soon").once().ended(64, &["period"]);
-    Pod::new(&repo.file_url()).set("perriod", "1s").once().ended(64, &["perriod", "period"]);
+    Pod::new(&repo.file_url()).set("perriod", "1s").once().ended(64, &["PERRIOD", "DAGSYNC_PERIOD"]);
     Outcome::of(dagsync().args(["once", "--no-such-flag"])).ended(64, &["--no-such-flag"]);
 }
 

@@ -58,6 +58,6 @@ fn a_read_only_root_is_a_clear_error() {
     let disk = Tmpfs::of_kib(1024);
     disk.read_only();
     let store = disk.path().join("store");
-    let pod = Pod::new(&repo.file_url()).at(&store);
+    let pod = Pod::new(&repo.file_url()).at(&store).set("max_failures", "0");
     pod.once().ended(2, &[store.to_str().unwrap(), "Read-only file system", "mount that volume writable"]);
 }

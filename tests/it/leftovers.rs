@@ -11,7 +11,10 @@ const LEFTOVERS: &[(&str, &str)] = &[
         "mkdir -p .dagsync/staging/old/sub && echo x > .dagsync/staging/old/sub/f && chmod 555 .dagsync/staging/old/sub",
     ),
     ("a file as staging", "rm -rf .dagsync/staging && echo x > .dagsync/staging"),
-    ("half-made links", "ln -s nowhere current.dagsync-new; ln -s nowhere tmp-link; ln -s versions/x current.tmp"),
+    (
+        "half-made links",
+        "ln -sfn nowhere current.dagsync-new; ln -sfn nowhere tmp-link; ln -sfn versions/x current.tmp",
+    ),
     ("a half-written manifest", "head -c 40 .dagsync/manifests/$V > m && mv -f m .dagsync/manifests/$V"),
     ("no manifest", "rm -f .dagsync/manifests/$V"),
     ("a foreign manifest", "echo junk > .dagsync/manifests/README; echo x > .dagsync/manifests/$V.tmp"),
@@ -36,7 +39,7 @@ const LEFTOVERS: &[(&str, &str)] = &[
         "git's own lock files",
         "find .dagsync/cache -name HEAD -execdir touch index.lock HEAD.lock config.lock shallow.lock \\;",
     ),
-    ("a git cache cut off", "find .dagsync/cache -type f -size +1 -exec truncate -s 50% {} +"),
+    ("a git cache cut off", "find .dagsync/cache -type f -size +20c -exec truncate -s -20 {} +"),
     ("no cache", "rm -rf .dagsync/cache"),
     ("nothing but the version", "chmod -R u+w .dagsync; rm -rf .dagsync"),
 ];

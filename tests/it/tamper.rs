@@ -101,3 +101,24 @@ fn without_the_source_it_says_so_until_it_can_be_mended() {
     repo.hide(false);
     pod.is_on(&good);
 }
+
+#[test]
+fn an_edit_in_place_reaches_older_versions_by_their_links_but_no_reader_when_they_come_back() {
+    let repo = Repo::with(&[("a.py", "1"), ("same.py", "same in both versions")]);
+    let old = repo.version();
+    let mut pod = Pod::new(&repo.file_url()).set("scrub.interval", "300ms");
+    pod.start_on(&old);
+    let old_folder = pod.current().unwrap();
+    repo.write("a.py", "2");
+    repo.commit("second");
+    pod.is_on(&repo.version());
+    let broken = pod.current().unwrap();
+    crate::harness::shell(&broken, "chmod u+w same.py; echo edited > same.py");
+    assert_ne!(version_of(&old_folder).unwrap(), old, "it is one file under two names");
+    pod.wait("it is mended", |s| s["state"] == "converged" && moved_from(&broken));
+
+    repo.write("a.py", "1");
+    repo.commit("back");
+    pod.wait("it is back", |s| s["version"] == old.as_str());
+    assert_eq!(version_of(&pod.current().unwrap()).unwrap(), old);
+}

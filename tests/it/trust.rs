@@ -3,6 +3,7 @@
 use crate::harness::{Nginx, Pod, Repo, Sshd};
 
 /// The pod fails for good reason: it says each of `words` and publishes nothing.
+#[track_caller]
 fn refuses(pod: &Pod, words: &[&str]) {
     pod.once().ended(2, words);
     assert!(pod.current().is_none());

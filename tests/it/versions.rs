@@ -16,7 +16,7 @@ fn real_dags_have_one_version_over_ssh_https_and_file_and_by_hand() {
         let folder = pod.current().expect("it is published");
         assert_eq!(version_by_hand(&folder), by_hand);
         assert!(folder.ends_with(format!("versions/{}", by_hand.trim_start_matches("sha256:"))), "{folder:?}");
-        Outcome::of(dagsync().arg("verify").arg(folder).arg(&by_hand)).ended(0, &[]);
+        Outcome::of(dagsync().args(["verify", "--expect", &by_hand]).arg(folder)).ended(0, &[]);
     }
     let hash = Outcome::of(dagsync().arg("hash").arg(example_dags()));
     assert_eq!(hash.ended(0, &[]).stdout, by_hand);

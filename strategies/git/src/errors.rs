@@ -100,7 +100,7 @@ fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &
         return error(format!("no host keys are known, so {host} cannot be verified"))
             .with_hint(format!("mount the output of `{}` and name it in git.known_hosts_file", location.keyscan()));
     };
-    if lists_host(&String::from_utf8_lossy(&content), host) {
+    if lists_host(&String::from_utf8_lossy(&content), host, location.port()) {
         return error(format!(
             "{host} shows another host key than the one that is known: it was renewed, or somebody answers in its place"
         ))
@@ -112,12 +112,16 @@ fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &
     ))
 }
 
-/// Whether a line of `known_hosts` may be about `host`; hashed names cannot be told apart without their key.
-fn lists_host(known_hosts: &str, host: &str) -> bool {
+/// Whether a line of `known_hosts` may be about `host` at `port`; hashed names cannot be told apart without their key.
+/// As in OpenSSH, a name without a port stands for every port.
+fn lists_host(known_hosts: &str, host: &str, port: Option<u16>) -> bool {
     let names = known_hosts.lines().filter_map(|line| line.split_whitespace().next()).filter(|n| !n.starts_with('#'));
     let is_host = |name: &str| {
-        let bare = name.strip_prefix('[').and_then(|n| n.split_once("]:")).map_or(name, |(n, _)| n);
-        bare.eq_ignore_ascii_case(host)
+        let (bare, at) = match name.strip_prefix('[').and_then(|n| n.split_once("]:")) {
+            Some((bare, at)) => (bare, at.parse().ok()),
+            None => (name, port),
+        };
+        bare.eq_ignore_ascii_case(host) && at.unwrap_or(22) == port.unwrap_or(22)
     };
     names.flat_map(|names| names.split(',')).any(is_host)
 }
@@ -139,8 +143,10 @@ mod tests {
     #[test]
     fn a_host_is_found_in_every_plain_form() {
         let file = "# comment host\n[git.local]:2222,10.0.0.1 ssh-ed25519 AAAA\nGitHub.com ssh-rsa AAAA\n|1|x|y ssh-rsa AAAA\n";
-        assert!(lists_host(file, "git.local") && lists_host(file, "github.com") && lists_host(file, "10.0.0.1"));
-        assert!(!lists_host(file, "host") && !lists_host(file, "comment"));
+        assert!(lists_host(file, "git.local", Some(2222)) && lists_host(file, "github.com", None));
+        assert!(lists_host(file, "10.0.0.1", None) && lists_host(file, "10.0.0.1", Some(2222)));
+        assert!(!lists_host(file, "host", None) && !lists_host(file, "comment", None));
+        assert!(!lists_host(file, "git.local", Some(22)) && !lists_host(file, "git.local", None));
     }
 
     #[test]

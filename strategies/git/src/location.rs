@@ -92,6 +92,11 @@ impl Location {
         &self.host
     }
 
+    /// The port, where the URL names one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// The command that asks the server for its host keys.
     pub(crate) fn keyscan(&self) -> String {
         let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();

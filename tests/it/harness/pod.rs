@@ -43,6 +43,7 @@ impl Outcome {
     }
 
     /// It ended with `code` and said each of `words`.
+    #[track_caller]
     pub(crate) fn ended(&self, code: i32, words: &[&str]) -> &Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         let said = format!("{}\n{}", self.stdout, self.stderr);
@@ -138,6 +139,7 @@ impl Pod {
     }
 
     /// Starts it and waits until it is on `version`.
+    #[track_caller]
     pub(crate) fn start_on(&mut self, version: &str) {
         self.start();
         self.is_on(version);
@@ -159,6 +161,7 @@ impl Pod {
     }
 
     /// Waits until the status satisfies `condition`.
+    #[track_caller]
     pub(crate) fn wait(&mut self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let mut last = None;
         let deadline = std::time::Instant::now() + super::PATIENCE;
@@ -176,6 +179,7 @@ impl Pod {
     }
 
     /// Waits until it reports that it is converged on `version`, and checks that this is what a reader finds.
+    #[track_caller]
     pub(crate) fn is_on(&mut self, version: &str) -> Value {
         let status =
             self.wait(&format!("it is on {version}"), |s| s["version"] == version && s["state"] == "converged");
@@ -200,6 +204,7 @@ impl Pod {
     }
 
     /// The sum of a metric over its labels.
+    #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, text) = eventually("metrics answer", || self.get("/metrics"));
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
@@ -214,6 +219,7 @@ impl Pod {
     }
 
     /// Waits until the log says `words`.
+    #[track_caller]
     pub(crate) fn says(&self, words: &str) {
         eventually(&format!("the log says {words:?}:\n{}", self.log()), || self.log().contains(words).then_some(()));
     }

@@ -71,19 +71,22 @@ impl Drop for Process {
 }
 
 /// Runs a command that must succeed; what it printed, without the last line break.
+#[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
     let out = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     let error = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{command:?} ended with {}: {error}", out.status);
-    String::from_utf8(out.stdout).unwrap().trim_end().to_owned()
+    String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
 }
 
 /// Runs a shell script in a folder; it must succeed.
+#[track_caller]
 pub(crate) fn shell(folder: &Path, script: &str) -> String {
     run(Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(folder))
 }
 
 /// Asks again and again until there is an answer.
+#[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
