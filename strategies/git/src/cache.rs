@@ -65,6 +65,10 @@ impl Cache {
             return Ok(());
         }
         self.remove_leftovers()?;
+        if self.packs()? > 2 * MAX_PACKS {
+            let many = "fetches that found nothing left too many packs";
+            return Err(Error::new(ErrorKind::Corrupt, "open cache", many));
+        }
         match location.folder() {
             Some(folder) => copy_from(&folder, &repository, commit, network.interrupt)?,
             None => network.fetch(&repository, location, commit, reference)?,
