@@ -73,7 +73,12 @@ impl Work<'_> {
             }
         }
         let blobs: Blobs = found.into_iter().map(|(item, blob)| (item.id, blob)).collect();
-        if blobs == known { Ok(()) } else { blobs.save(&file) }
+        if blobs != known
+            && let Err(e) = blobs.save(&file)
+        {
+            tracing::warn!(error = %e, "cannot remember the digests of blobs; the next sync reads them all again");
+        }
+        Ok(())
     }
 
     /// Repositories of URLs that are no longer in use, and what a kill left behind.
