@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod engine;
 pub mod http;
 pub mod logging;
+mod memory;
 pub mod metrics;
 pub mod settings;
 pub mod status;
@@ -29,6 +30,7 @@ pub fn strategies() -> Registry {
 pub fn main(registry: Registry) -> ExitCode {
     // Airflow reads what is published, often as another user than the one that dagsync runs as.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    memory::use_one_arena();
     install_crypto();
     cli::main(&registry, std::env::args_os()).into()
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::{Backoff, jittered};
 use super::{Engine, SyncReport};
 use crate::config::Config;
+use crate::memory;
 
 /// Wakes the loop: a signal, a request or a push event asks for a sync now. Many at once become one.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +119,9 @@ impl Loop<'_> {
 
     async fn attempt(&mut self, token: &CancellationToken) -> Result<SyncReport> {
         self.engine.open(token).await?;
-        self.engine.sync(token).await
+        let report = self.engine.sync(token).await;
+        memory::trim();
+        report
     }
 
     fn failed(&mut self, error: &Error) {

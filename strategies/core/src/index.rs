@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
@@ -167,6 +168,22 @@ pub fn file_system_now(path: &Path) -> Result<Nanos> {
     let now = folder.stat(&name).map(|s| s.ctime);
     folder.unlink(&name)?;
     now
+}
+
+/// Waits until that clock has moved on, so that whatever was written before is older than the moment returned.
+///
+/// Gives up after 50 ms, where a clock moves in larger steps: then the youngest files stay racy.
+pub fn file_system_tick(path: &Path) -> Result<Nanos> {
+    const STEP: Duration = Duration::from_millis(2);
+    let start = file_system_now(path)?;
+    for _ in 0..25 {
+        std::thread::sleep(STEP);
+        let now = file_system_now(path)?;
+        if now > start {
+            return Ok(now);
+        }
+    }
+    Ok(start)
 }
 
 #[cfg(test)]

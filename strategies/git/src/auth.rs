@@ -197,7 +197,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let read = |content: &str| {
-            std::fs::OpenOptions::new().create(true).write(true).truncate(true).open(&file).unwrap();
             fs::write_atomic(&file, content.as_bytes()).unwrap();
             secret_line("git.token_file", &file)
         };
@@ -207,6 +206,61 @@ mod tests {
             let error = read(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthorized);
             assert!(error.to_string().contains("git.token_file") && !error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+
+    fn settings(token: &Path) -> Settings {
+        let text = |name: &str| match name {
+            "depth" => 1.into(),
+            "token_file" => token.to_str().unwrap().into(),
+            "submodules" => "off".into(),
+            "host_key_check" => "strict".into(),
+            _ => serde_json::Value::from(""),
+        };
+        let names = crate::settings::TABLE.iter().map(|s| s.name.trim_start_matches("git."));
+        serde_json::from_value(names.map(|name| (name.to_owned(), text(name))).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_token_goes_to_the_host_of_the_source_only_and_only_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        fs::write_atomic(&file, b"s3cret\n").unwrap();
+        let settings = settings(&file);
+        let main = Location::parse("https://git.local/org/dags.git").unwrap();
+        let other = Location::parse("https://evil.local/lib.git").unwrap();
+        let allowed = CredentialType::USER_PASS_PLAINTEXT;
+
+        let mut answers = Answers::new(&settings, &main, &main);
+        assert!(answers.credentials("https://git.local/org/dags.git", None, allowed).is_ok());
+        assert!(answers.credentials("https://git.local/org/dags.git", None, allowed).is_err());
+        assert!(answers.failure.take().unwrap().to_string().contains("refused user and password or token"));
+
+        for (location, url) in [
+            (&other, "https://evil.local/lib.git"),
+            (&main, "https://evil.local/redirected"),
+            (&main, "http://git.local/org/dags.git"),
+        ] {
+            let mut answers = Answers::new(&settings, &main, location);
+            assert!(answers.credentials(url, None, allowed).is_err(), "{url}");
+            let failure = answers.failure.take().unwrap();
+            assert_eq!(failure.kind(), ErrorKind::Unauthorized);
+            assert!(!failure.to_string().contains("s3cret"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_token_is_read_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let settings = settings(&file);
+        let main = Location::parse("https://git.local/dags").unwrap();
+        let password = || Answers::new(&settings, &main, &main).password("https://git.local/dags");
+        assert_eq!(password().unwrap_err().kind(), ErrorKind::Unauthorized);
+        for token in ["one", "two"] {
+            fs::write_atomic(&file, token.as_bytes()).unwrap();
+            let (user, secret) = password().unwrap();
+            assert_eq!((user.as_str(), secret.reveal()), ("x-access-token", token));
         }
     }
 }

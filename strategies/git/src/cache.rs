@@ -65,6 +65,10 @@ impl Cache {
             return Ok(());
         }
         self.remove_leftovers()?;
+        if self.packs()? > 2 * MAX_PACKS {
+            let many = "fetches that found nothing left too many packs";
+            return Err(Error::new(ErrorKind::Corrupt, "open cache", many));
+        }
         match location.folder() {
             Some(folder) => copy_from(&folder, &repository, commit, network.interrupt)?,
             None => network.fetch(&repository, location, commit, reference)?,
@@ -78,6 +82,9 @@ impl Cache {
     /// Files of fetches that were killed.
     fn remove_leftovers(&self) -> Result<()> {
         let packs = self.path.join("objects/pack");
+        fs::create_folders(&packs).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, "open cache", "the cached repository has no folder for packs").with_source(e)
+        })?;
         for entry in fs::Folder::open(&packs)?.names()? {
             if !entry.name.as_encoded_bytes().starts_with(b"pack-") {
                 fs::remove_file(&packs.join(&entry.name))?;
@@ -128,8 +135,11 @@ fn copy_from(folder: &Path, to: &Repository, commit: Oid, interrupt: &Interrupt)
             .with_context("commit", commit)
             .with_context("url", folder.display()));
     }
-    copy(&from, to, commit, false, interrupt)
-        .map_err(|e| interrupt.check("fetch").err().unwrap_or_else(|| fail(e, ErrorKind::Unreachable)))
+    copy(&from, to, commit, false, interrupt).map_err(|e| match stopped_or("fetch", &e, interrupt) {
+        // Both sides are files here; what cannot be read is taken to be the source.
+        damaged if damaged.kind() == ErrorKind::Corrupt => fail(e, ErrorKind::Unreachable),
+        other => other,
+    })
 }
 
 fn stopped_or(operation: &'static str, e: &git2::Error, interrupt: &Interrupt) -> Error {

@@ -71,6 +71,9 @@ fn meaning(e: &git2::Error) -> (ErrorKind, &'static str) {
             "check the URL; servers also say so when the credentials may not read the repository",
         );
     }
+    if says(&["doesn't support shallow"]) {
+        return (ErrorKind::Config, "set git.depth to 0 to fetch all history");
+    }
     if says(&["object format", "oid type", "object id type", "sha256"]) {
         return (ErrorKind::Config, "repositories with SHA-256 ids are not supported");
     }

@@ -18,8 +18,6 @@ use crate::remote::Network;
 /// Blobs that are worth another thread.
 const BLOBS_PER_THREAD: usize = 64;
 const MAX_THREADS: usize = 8;
-/// The longest target of a link on Linux.
-const MAX_LINK: u64 = 4096;
 
 /// Stages the tree of `commit`. A damaged cache is rebuilt once; what was staged before the damage was met stays.
 pub(crate) fn materialize(
@@ -75,7 +73,12 @@ impl Work<'_> {
             }
         }
         let blobs: Blobs = found.into_iter().map(|(item, blob)| (item.id, blob)).collect();
-        if blobs == known { Ok(()) } else { blobs.save(&file) }
+        if blobs != known
+            && let Err(e) = blobs.save(&file)
+        {
+            tracing::warn!(error = %e, "cannot remember the digests of blobs; the next sync reads them all again");
+        }
+        Ok(())
     }
 
     /// Repositories of URLs that are no longer in use, and what a kill left behind.
@@ -149,7 +152,7 @@ impl<'a> Stager<'a> {
         let blob = match (item.kind, known) {
             (Kind::Link, _) if staged => None,
             (Kind::Link, _) => {
-                staging.link(&item.path, read(odb, item, &link_limits())?.data())?;
+                staging.link(&item.path, read(odb, item, &self.work.network.cx.limits)?.data())?;
                 None
             }
             (Kind::File { .. }, Some(blob)) if staged => Some(blob),
@@ -183,10 +186,6 @@ impl<'a> Stager<'a> {
         }
         staging.write_bytes(&item.path, executable, content)
     }
-}
-
-fn link_limits() -> Limits {
-    Limits { file_bytes: MAX_LINK, ..Limits::default() }
 }
 
 /// The content of a blob; its size is checked before it is inflated.

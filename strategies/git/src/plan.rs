@@ -117,7 +117,7 @@ impl Planner<'_> {
     fn folder(&mut self, module: &mut Module<'_>, tree: &Tree<'_>, at: &str, into: &str) -> Result<()> {
         self.network.interrupt.check("read tree")?;
         for entry in tree {
-            let path = TreePath::new([into.as_bytes(), entry.name_bytes()].concat())?;
+            let Some(path) = self.path(&entry, into)? else { continue };
             let here = format!("{at}{}{}", if at.is_empty() { "" } else { "/" }, path.split().1);
             match entry.kind() {
                 Some(ObjectType::Blob) => self.leaf(module.cache, &entry, path)?,
@@ -134,6 +134,20 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The entry's path; `None` for a name that cannot be published and need not be, because the filter leaves it out.
+    fn path(&self, entry: &TreeEntry<'_>, into: &str) -> Result<Option<TreePath>> {
+        let bytes = [into.as_bytes(), entry.name_bytes()].concat();
+        let filter = &self.network.cx.filter;
+        let left_out = |text: &str| match entry.kind() {
+            Some(ObjectType::Blob) => !filter.keeps(text),
+            _ => !filter.enters(text),
+        };
+        match TreePath::new(&bytes) {
+            Err(_) if std::str::from_utf8(&bytes).is_ok_and(left_out) => Ok(None),
+            path => path.map(Some),
+        }
     }
 
     fn leaf(&mut self, cache: usize, entry: &TreeEntry<'_>, path: TreePath) -> Result<()> {

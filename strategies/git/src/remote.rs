@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result, SyncContext, fs};
 use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteConnection, Repository,
+    AutotagOption, Direction, FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteConnection,
+    RemoteUpdateFlags, Repository,
 };
 
 use crate::Source;
@@ -84,7 +85,14 @@ impl Network<'_> {
             let specs = specs(&heads, commit, reference, wish);
             by_id = specs.iter().any(|spec| spec.starts_with(&commit.to_string()));
             options.depth(self.depth(wish));
-            connection.remote().download(&specs, Some(options))
+            connection.remote().download(&specs, Some(options))?;
+            match wish {
+                Wish::Commit => Ok(()),
+                // So that the next search for a commit that is not there need not transfer all of it again.
+                Wish::History => {
+                    connection.remote().update_tips(None, RemoteUpdateFlags::empty(), AutotagOption::None, None)
+                }
+            }
         });
         // Servers word it differently, and some just hang up: only other reasons than the server's words count.
         fetched.map_err(|e| match e.kind() {

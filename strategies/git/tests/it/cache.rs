@@ -146,3 +146,21 @@ fn an_older_revision_is_brought_from_the_source_again() {
     target.materialize(&Revision::new(older)).unwrap();
     assert!(target.files()["dag_0.py"].starts_with("0 xxx"));
 }
+
+#[test]
+fn folders_of_the_cache_may_be_gone_or_in_the_way() {
+    let (origin, mut target) = filled();
+    for (i, folder) in ["objects/pack", "objects", "refs", "refs/dagsync", "info"].into_iter().enumerate() {
+        origin.write("dag_1.py", i.to_string()).commit();
+        fs::remove_dir_all(target.cached_repository().join(folder)).unwrap();
+        target.sync().unwrap_or_else(|e| panic!("{folder} is gone: {e}"));
+        origin.write("dag_1.py", format!("again {i}")).commit();
+        let _ = fs::remove_dir_all(target.cached_repository().join(folder));
+        fs::write(target.cached_repository().join(folder), "a file").unwrap();
+        target.sync().unwrap_or_else(|e| panic!("{folder} is a file: {e}"));
+        assert_eq!(target.files()["dag_1.py"], format!("again {i}"));
+    }
+    fs::remove_file(target.cache().join("blobs")).unwrap();
+    fs::create_dir(target.cache().join("blobs")).unwrap();
+    assert_eq!(target.sync().unwrap().counts.linked, 20);
+}
