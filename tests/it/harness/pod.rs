@@ -75,7 +75,7 @@ impl Pod {
             .set("backoff.max", "500ms")
             .set("timeout", "60s")
             .set("log.level", "debug")
-            .set("http.bind", &format!("127.0.0.1:{port}"))
+            .set("http.bind", format!("127.0.0.1:{port}"))
     }
 
     /// A pod that reads over ssh, at the server or at a gate in front of it.
