@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::status::{StatusBoard, SyncState};
-use crate::store::{KeepPolicy, ScrubMode, Store};
+use crate::status::StatusBoard;
+use crate::store::{KeepPolicy, Store, StoreLock};
 use isolate::Isolation;
 use writer::{Brought, Job, StagedDraft, Writer};
 
@@ -54,8 +54,6 @@ pub struct Engine {
     writer: Option<Writer>,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
     materialized: Option<Revision>,
-    /// The revision of what is published, as far as it is known.
-    published: Option<Revision>,
     /// The published copy was touched: the next tree is published as a fresh one.
     tampered: bool,
     checks: u64,
@@ -95,14 +93,13 @@ impl Engine {
             isolation: Isolation::default(),
             writer: None,
             materialized: None,
-            published: None,
             tampered: false,
             checks: 0,
         }
     }
 
-    /// Takes the store's lock, brings the store into order and checks what is published: if it is good, the pod is
-    /// ready before the source was asked.
+    /// Checks what is published, then takes the store's lock and brings the store into order. If the version is good,
+    /// the pod is ready before the source was asked, also where the store cannot be written.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] when another process writes to the store; asking again later is right.
@@ -110,30 +107,27 @@ impl Engine {
         if self.writer.is_some() {
             return Ok(());
         }
+        self.check_found(token).await;
         let interrupt = Interrupt::new(token.clone(), None);
         let (store, name) = (self.store.clone(), self.parts.name.clone());
-        let writer = blocking(&interrupt, "open store", move |interrupt| Writer::open(store, &name, interrupt)).await?;
-        self.published = writer.revision();
-        let published_at = writer.published_at();
-        self.writer = Some(writer);
-        // A check that fails is logged and counted; the sync that follows says whether the store can be written.
-        let report = self.scrub(token, ScrubMode::Stat).await.ok().flatten();
-        if let Some(report) = report.filter(|report| report.changes.is_empty()) {
-            let version = report.folder.version();
-            tracing::info!(%version, files = report.files, "the published version is good");
-            let revision = self.published.clone();
-            self.parts.board.update(|status| {
-                status.ready = true;
-                status.revision = revision;
-                status.published_at = published_at;
-                status.enter(SyncState::Converged, SystemTime::now());
-            });
-        }
+        let open = move |interrupt: &Interrupt| Writer::open(store, &name, interrupt);
+        self.writer = Some(blocking(&interrupt, "open store", open).await?);
         Ok(())
     }
 
     /// One sync, which ends by `deadline` or earlier. Whatever fails, the published version stays.
     pub async fn sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
+        let synced = self.try_sync(token, deadline).await;
+        if let Err(error) = &synced
+            && (error.kind() == ErrorKind::Locked || error.operation() == StoreLock::CHECK)
+        {
+            // Another process has the store now, or had: the next attempt takes the lock and recovers.
+            self.writer = None;
+        }
+        synced
+    }
+
+    async fn try_sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
         let start = Instant::now();
         let own = start + self.timeout;
         let interrupt = Interrupt::new(token.child_token(), Some(deadline.map_or(own, |d| d.min(own))));
@@ -141,7 +135,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Unexpected, "sync", "the store is not open"));
         };
         let cx = self.context(&interrupt, &writer);
-        let revision = self.wanted(&cx).await?;
+        let (revision, trouble) = self.wanted(&cx).await?;
         self.notice_a_lost_link(&interrupt, &writer).await?;
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
@@ -162,7 +156,8 @@ impl Engine {
                 }
             }
         };
-        Ok(self.note(revision, brought, start))
+        let report = self.note(revision, brought, start);
+        trouble.map_or(Ok(report), Err)
     }
 
     /// Removes versions that have become old since the last publish.
@@ -175,19 +170,19 @@ impl Engine {
         Ok(())
     }
 
-    /// What the source offers. While it does not answer, a touched version is repaired from what the strategy still has.
-    async fn wanted(&self, cx: &SyncContext) -> Result<Revision> {
+    /// What the source offers. While it does not say, a touched version is repaired from what the strategy still has;
+    /// then the error comes along, for it is still one.
+    async fn wanted(&self, cx: &SyncContext) -> Result<(Revision, Option<Error>)> {
         let (strategy, context) = (self.parts.strategy.clone(), cx.clone());
-        let resolved =
-            self.isolation.run(&cx.interrupt, "resolve", async move { strategy.resolve(&context).await }).await;
-        match (resolved, &self.published) {
+        let call = async move { strategy.resolve(&context).await };
+        match (self.isolation.run(&cx.interrupt, "resolve", call).await, &self.materialized) {
             (Ok(revision), _) => {
                 self.parts.board.update(|status| status.target.revision = Some(revision.clone()));
-                Ok(revision)
+                Ok((revision, None))
             }
-            (Err(error), Some(revision)) if self.tampered && error.is_retryable() => {
+            (Err(error), Some(revision)) if self.tampered && error.kind() != ErrorKind::Cancelled => {
                 tracing::warn!(%error, %revision, "the source does not answer; repairing without it");
-                Ok(revision.clone())
+                Ok((revision.clone(), Some(error)))
             }
             (Err(error), _) => Err(error),
         }
@@ -274,7 +269,6 @@ impl Engine {
         });
         self.tampered = false;
         self.materialized = Some(revision.clone());
-        self.published = Some(revision.clone());
         SyncReport { revision, version, published, files, counts, took }
     }
 }

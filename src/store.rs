@@ -28,11 +28,12 @@ use std::time::SystemTime;
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::StatIndex;
 use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Manifest, Result, Snapshot, Version};
+use rustix::fs::FileType;
 
 pub use lock::StoreLock;
 pub use prune::KeepPolicy;
 pub use publish::{Draft, Publication, Published};
-pub use scrub::{ScrubMode, ScrubReport};
+pub use scrub::{Scrub, ScrubMode, ScrubReport};
 pub use state::{FolderState, State};
 
 const VERSIONS: &str = "versions";
@@ -192,7 +193,8 @@ impl Store {
         self.create()?;
         let staging = self.private("staging");
         for entry in Folder::open(&staging)?.names()? {
-            fs::remove_tree(&staging.join(entry.name), interrupt)?;
+            // Somebody else's file may be in it, which only a person can remove.
+            warn_of(fs::remove_tree(&staging.join(entry.name), interrupt), "a staging folder stays");
         }
         fs::remove_file(&fs::with_suffix(&self.link_path(), fs::BESIDE_LINK))?;
         let current = self.current()?;
@@ -204,7 +206,8 @@ impl Store {
             }
             None => State::rebuilt(self.folders()?, current, now),
         };
-        state.save(&self.state_path())?;
+        // Everything in it can be rebuilt; a full disk must not keep a good version from being served.
+        warn_of(state.save(&self.state_path()), "the state is not saved; the next start rebuilds it");
         Ok(state)
     }
 
@@ -212,7 +215,7 @@ impl Store {
     fn forget_unpublished(&self, state: &mut State, current: Option<&FolderName>, interrupt: &Interrupt) -> Result<()> {
         let on_disk = self.folders()?;
         for name in on_disk.iter().filter(|name| Some(*name) != current && !state.folders.contains_key(*name)) {
-            self.remove_folder(name, interrupt)?;
+            warn_of(self.remove_folder(name, interrupt), "a version that was never current stays");
         }
         state.folders.retain(|name, _| on_disk.contains(name));
         Ok(())
@@ -221,21 +224,33 @@ impl Store {
     /// The folders below `versions` that are dagsync's.
     fn folders(&self) -> Result<Vec<FolderName>> {
         let names = Folder::open(self.root.join(VERSIONS))?.names()?;
-        Ok(names.iter().filter_map(|entry| entry.name.to_str()?.parse().ok()).collect())
+        let is_folder = |kind: FileType| kind.is_dir() || kind == FileType::Unknown;
+        let folders = names.iter().filter(|entry| is_folder(entry.kind));
+        Ok(folders.filter_map(|entry| entry.name.to_str()?.parse().ok()).collect())
     }
 
-    /// Takes the folder out of sight first, so that a reader sees all of it or nothing.
+    /// Takes the folder out of sight first, so that a reader sees all of it or nothing. What cannot be removed then
+    /// lies in staging until the next start; for the store it is gone.
     fn remove_folder(&self, name: &FolderName, interrupt: &Interrupt) -> Result<()> {
-        let path = self.folder_path(name);
         let doomed = self.new_staging_path();
         fs::create_folders(&doomed)?;
-        Folder::open(&path)?.chmod(0o755)?;
-        fs::rename(&path, &doomed.join("tree"))?;
+        let moved = Folder::open(self.root.join(VERSIONS))?.folder(&name.to_string()).and_then(|folder| {
+            folder.chmod(0o755)?;
+            fs::rename(&self.folder_path(name), &doomed.join("tree"))
+        });
+        match moved {
+            Err(error) if !error.is_not_found() => {
+                warn_of(fs::remove_tree(&doomed, interrupt), "a staging folder stays");
+                return Err(error);
+            }
+            _ => {}
+        }
         fs::remove_file(&self.index_path(name))?;
         if !self.folders()?.iter().any(|other| other.version == name.version) {
             fs::remove_file(&self.manifest_path(&name.version))?;
         }
-        fs::remove_tree(&doomed, interrupt)
+        warn_of(fs::remove_tree(&doomed, interrupt), "a removed version stays in staging until the next start");
+        Ok(())
     }
 
     fn new_staging_path(&self) -> PathBuf {
@@ -265,6 +280,13 @@ impl Store {
 
     fn state_path(&self) -> PathBuf {
         self.private("state.json")
+    }
+}
+
+/// For what the store can live with.
+fn warn_of(result: Result<()>, consequence: &'static str) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "{consequence}");
     }
 }
 

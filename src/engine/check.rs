@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
-use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, blocking};
+use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, StagingRules, blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::writer::Writer;
-use crate::store::{ScrubMode, ScrubReport};
+use crate::status::SyncState;
+use crate::store::{Scrub, ScrubMode, ScrubReport, State};
 
 impl Engine {
     /// Checks the published version. What is wrong with it is reported with its paths and counted; the next sync
@@ -31,6 +32,51 @@ impl Engine {
             },
         }
         result
+    }
+
+    /// Checks what an earlier process left, without writing: the disk may be full, and the lock may be another's.
+    pub(super) async fn check_found(&mut self, token: &CancellationToken) {
+        let status = self.parts.board.read();
+        if status.ready && !self.tampered {
+            return;
+        }
+        let interrupt = Interrupt::new(token.clone(), None);
+        let (store, rules, progress) = (self.store.clone(), self.rules.clone(), self.parts.progress.clone());
+        let check = move |interrupt: &Interrupt| {
+            let Some(name) = store.current()? else { return Ok(None) };
+            let StagingRules { filter, limits, .. } = &rules;
+            let (mode, renew_index) = (ScrubMode::Stat, false);
+            let scrub = Scrub { mode, renew_index, filter, limits, interrupt, progress: &progress };
+            Ok(Some((store.scrub(&name, &scrub)?, store.state())))
+        };
+        match blocking(&interrupt, "check store", check).await {
+            Ok(None) => {}
+            Ok(Some((report, state))) => {
+                self.note_report(ScrubMode::Stat, &report);
+                if report.changes.is_empty() {
+                    self.note_found(&report, state);
+                }
+            }
+            Err(error) => match blame(&error) {
+                Some(change) => self.distrust_unseen(ScrubMode::Stat, &error, change),
+                None => tracing::error!(%error, "the published version could not be checked"),
+            },
+        }
+    }
+
+    fn note_found(&mut self, report: &ScrubReport, state: Option<State>) {
+        tracing::info!(version = %report.folder.version(), files = report.files, "the published version is good");
+        self.tampered = false;
+        let state = state.filter(|state| state.current.as_ref() == Some(&report.folder));
+        let published_at = state.as_ref().and_then(|s| s.folders.get(&report.folder)).map(|f| f.published_at);
+        let revision = state.and_then(|state| state.revision);
+        self.parts.board.update(|status| {
+            status.ready = true;
+            status.revision = revision;
+            status.published_at = published_at;
+            status.tampered.clear();
+            status.enter(SyncState::Converged, SystemTime::now());
+        });
     }
 
     /// The mode of the next periodic check: every `full_every`th reads everything.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dagsync_core::{Error, ErrorKind, Result};
+use dagsync_core::{Error, ErrorKind, Progress, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,10 @@ use super::backoff::{Backoff, jittered};
 use super::{Engine, SyncReport};
 use crate::config::Config;
 use crate::memory;
+use crate::status::StatusBoard;
+
+/// How often long work is looked at.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// Wakes the loop: a signal, a request or a push event asks for a sync now. Many at once become one.
 #[derive(Debug, Clone, Default)]
@@ -128,10 +132,18 @@ impl<'a> Loop<'a> {
     }
 
     async fn attempt(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<SyncReport> {
-        self.engine.open(token).await?;
-        let report = self.engine.sync(token, deadline).await;
+        let (board, progress) = self.heart();
+        let report = beating(&board, &progress, async {
+            self.engine.open(token).await?;
+            self.engine.sync(token, deadline).await
+        })
+        .await;
         memory::trim();
         report
+    }
+
+    fn heart(&self) -> (StatusBoard, Progress) {
+        (self.engine.parts.board.clone(), self.engine.parts.progress.clone())
     }
 
     fn failed(&mut self, error: &Error) {
@@ -152,15 +164,38 @@ impl<'a> Loop<'a> {
 
     async fn scrub(&mut self, token: &CancellationToken) {
         let mode = self.engine.next_scrub_mode(self.config.scrub.full_every);
-        // Errors are logged and counted where they happen.
-        let _ = self.engine.scrub(token, mode).await;
-        if let Err(error) = self.engine.prune(token).await {
-            tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
-        }
+        let (board, progress) = self.heart();
+        beating(&board, &progress, async {
+            // Errors are logged and counted where they happen.
+            let _ = self.engine.scrub(token, mode).await;
+            if let Err(error) = self.engine.prune(token).await {
+                tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
+            }
+        })
+        .await;
         if self.engine.is_tampered() && self.failures == 0 {
             self.next_sync = Instant::now();
         }
         self.next_scrub = scrub_after(Instant::now(), self.config);
+    }
+}
+
+/// Work that moves on is a turn of the loop, however long it takes: a full check of a large tree on a network volume
+/// must not look like a loop that is dead.
+async fn beating<T>(board: &StatusBoard, progress: &Progress, work: impl Future<Output = T>) -> T {
+    let mut seen = progress.read();
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(BEAT) => {
+                let now = progress.read();
+                if now != seen {
+                    board.beat();
+                    seen = now;
+                }
+            }
+        }
     }
 }
 

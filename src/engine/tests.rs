@@ -6,7 +6,8 @@ use dagsync_testkit::{Call, Edit, Fault, FaultStrategy, Faults, MemorySource, Me
 
 use super::*;
 use crate::config::{self, Inputs};
-use crate::status::Status;
+use crate::status::{Status, SyncState};
+use crate::store::ScrubMode;
 
 /// A daemon's engine over a source in memory, with a loop that a test can let run.
 struct Story {
@@ -177,9 +178,46 @@ async fn a_touched_version_is_repaired_while_the_source_is_down() {
     story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
     story.tamper("a.py", "by hand");
     engine.scrub(&story.token, ScrubMode::Full).await.unwrap();
-    assert!(engine.sync(&story.token, None).await.unwrap().published);
-    assert_eq!(story.read("a.py"), "1");
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), story.read("a.py").as_str()),
+        (ErrorKind::Unreachable, "1"),
+        "repaired, and still an error"
+    );
+    story.faults.always(Call::Resolve, Fault::Error(ErrorKind::NotFound));
+    story.tamper("a.py", "again");
+    engine.scrub(&story.token, ScrubMode::Full).await.unwrap();
     engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!(story.read("a.py"), "1", "also when the branch is deleted");
+}
+
+#[tokio::test]
+async fn a_lost_lock_is_taken_again_and_leaves_nothing_behind() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    std::fs::remove_file(story.config.root.join(".dagsync/lock")).unwrap();
+    std::fs::write(story.config.root.join(".dagsync/lock"), "").unwrap();
+    story.source.commit(&[file("a.py", "2")]);
+    assert_eq!(engine.sync(&story.token, None).await.unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(story.read("a.py"), "1");
+    engine.open(&story.token).await.unwrap();
+    engine.sync(&story.token, None).await.unwrap();
+    assert_eq!(story.read("a.py"), "2");
+    assert_eq!(std::fs::read_dir(story.config.root.join("versions")).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn a_tree_with_links_to_folders_is_measured_the_same_way_twice() {
+    let links = [dagsync_testkit::link("e", "d"), dagsync_testkit::link("f", "d")];
+    let mut story = Story::new(&[file("d/big.py", "x".repeat(3000))]);
+    story.source.commit(&links);
+    story.config.limits.bytes = bytesize::ByteSize::b(5000);
+    let mut engine = story.open().await;
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().files, 3);
+    let bytes = story.board.read().bytes;
+    assert!(engine.scrub(&story.token, ScrubMode::Full).await.unwrap().unwrap().changes.is_empty());
+    assert_eq!((bytes, story.board.read().bytes), (3000, 3000));
 }
 
 #[tokio::test]

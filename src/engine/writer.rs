@@ -12,7 +12,7 @@ use dagsync_core::{
 };
 
 use crate::store::{
-    Draft, FolderName, KeepPolicy, Publication, Published, ScrubMode, ScrubReport, State, Store, StoreLock,
+    Draft, FolderName, KeepPolicy, Publication, Published, Scrub, ScrubMode, ScrubReport, State, Store, StoreLock,
 };
 
 /// A store with its lock. Cheap to clone; one thread writes at a time.
@@ -71,15 +71,6 @@ impl Writer {
         Ok(Self { store, cache, held: Arc::new(Mutex::new(Held { lock, state })) })
     }
 
-    pub(super) fn revision(&self) -> Option<Revision> {
-        self.held().state.revision.clone()
-    }
-
-    pub(super) fn published_at(&self) -> Option<SystemTime> {
-        let state = &self.held().state;
-        state.folders.get(state.current.as_ref()?).map(|folder| folder.published_at)
-    }
-
     /// Whether the link still points to what was published last.
     pub(super) fn check_link(&self) -> Result<()> {
         let expected = self.held().state.current.clone();
@@ -95,7 +86,9 @@ impl Writer {
     ) -> Result<Option<ScrubReport>> {
         let expected = self.held().state.current.clone();
         let Some(name) = self.store.check_link(expected.as_ref())? else { return Ok(None) };
-        self.store.scrub(&name, mode, &rules.filter, &rules.limits, interrupt, progress).map(Some)
+        let StagingRules { filter, limits, .. } = rules;
+        let scrub = Scrub { mode, renew_index: true, filter, limits, interrupt, progress };
+        self.store.scrub(&name, &scrub).map(Some)
     }
 
     pub(super) fn stage(&self, rules: StagingRules, interrupt: &Interrupt, progress: Progress) -> Result<StagedDraft> {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS: usize = 256;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest that one connection lives; Prometheus and the kubelet open a new one.
 const LIFETIME: Duration = Duration::from_secs(300);
 

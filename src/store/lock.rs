@@ -48,11 +48,14 @@ impl Store {
 }
 
 impl StoreLock {
+    /// The operation that errors of [`StoreLock::check`] name.
+    pub const CHECK: &str = "check lock";
+
     /// Whether the lock still is what guards the store: its file may have been replaced, or the lease of a network
     /// file system lost. Asked right before the link is swapped.
     pub fn check(&self) -> Result<()> {
-        let fail = |e: std::io::Error| Error::io("check lock", &self.path, e);
-        let lost = |what| Error::new(ErrorKind::Locked, "check lock", format!("{} {what}", self.path.display()));
+        let fail = |e: std::io::Error| Error::io(Self::CHECK, &self.path, e);
+        let lost = |what| Error::new(ErrorKind::Locked, Self::CHECK, format!("{} {what}", self.path.display()));
         let here = std::fs::metadata(&self.path).map_err(fail)?;
         let held = self.file.metadata().map_err(fail)?;
         if (here.dev(), here.ino()) != (held.dev(), held.ino()) {

@@ -48,13 +48,21 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<Vec<FolderName>> {
         let mut removed = Vec::new();
+        // Readers follow the link, whoever turned it.
+        let current = self.current()?;
         for name in policy.doomed(state, now) {
-            if self.is_held(&name) {
+            if current.as_ref() == Some(&name) || self.is_held(&name) {
                 continue;
             }
-            self.remove_folder(&name, interrupt)?;
-            state.folders.remove(&name);
-            removed.push(name);
+            interrupt.check("prune")?;
+            // One that cannot be removed must not keep the others.
+            match self.remove_folder(&name, interrupt) {
+                Ok(()) => {
+                    state.folders.remove(&name);
+                    removed.push(name);
+                }
+                Err(error) => tracing::warn!(folder = %name, %error, "an old version cannot be removed"),
+            }
         }
         if !removed.is_empty() {
             state.save(&self.state_path())?;

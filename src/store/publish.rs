@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use dagsync_core::fs::{self, Folder};
-use dagsync_core::index::{StatIndex, file_system_tick};
-use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Limits, Result, Revision, StagedTree, Version, walk};
+use dagsync_core::index::{FileStat, StatIndex, file_system_tick};
+use dagsync_core::{
+    Error, ErrorKind, Filter, Interrupt, Limits, Result, Revision, StagedTree, TreePath, Version, walk,
+};
 
 use super::{FolderName, State, Store, StoreLock, VERSIONS};
 
@@ -102,7 +104,10 @@ impl Store {
             }
         };
         record(state, published.folder(), publication);
-        state.save(&self.state_path())?;
+        // The version is live, and what the file says can be had from the store again.
+        if let Err(error) = state.save(&self.state_path()) {
+            tracing::warn!(%error, "the state is not saved; a restart rebuilds it");
+        }
         Ok(published)
     }
 
@@ -113,7 +118,8 @@ impl Store {
         publication: &Publication<'_>,
     ) -> Result<()> {
         let Some(current) = current else { return Ok(()) };
-        if !tree.manifest.is_empty() || publication.allow_empty {
+        let is_repair = current.version == tree.manifest.version();
+        if !tree.manifest.is_empty() || publication.allow_empty || is_repair {
             return Ok(());
         }
         let message = format!("revision {} of {} holds no file", publication.revision, publication.source);
@@ -132,12 +138,17 @@ impl Store {
         fs::write_atomic(&manifest, &tree.manifest.to_bytes())?;
         let versions = Folder::open(self.root.join(VERSIONS))?;
         versions.sync_file_system()?;
+        lock.check()?;
         fs::rename(&manifest, &self.manifest_path(&name.version))?;
         fs::rename(&draft.tree(), &self.folder_path(name))?;
         versions.folder(&name.to_string())?.chmod(0o555)?;
         versions.sync()?;
         Folder::open(self.private("manifests"))?.sync()?;
-        lock.check()?;
+        // Again: what came before may have waited long for a network.
+        if let Err(error) = lock.check() {
+            let _ = self.remove_folder(name, &Interrupt::never());
+            return Err(error);
+        }
         fs::replace_link(&Path::new(VERSIONS).join(name.to_string()), &self.link_path())?;
         Folder::open(&self.root)?.sync()
     }
@@ -150,7 +161,10 @@ impl Store {
         let now = file_system_tick(&self.private("staging"))?;
         let folder = Folder::open(self.folder_path(name))?;
         let listing = walk::list(&folder, &Filter::default(), limits, interrupt)?;
-        let known = |(path, stat)| tree.files.get(&path).map(|digest| (path, (stat, *digest)));
+        let known = |(path, stat): (TreePath, FileStat)| {
+            let (staged, digest) = tree.files.get(&path)?;
+            stat.same_content_stat(staged).then_some((path, (stat, *digest)))
+        };
         let entries = listing.files.into_iter().filter_map(known).collect();
         StatIndex::new(now, entries).save(&self.index_path(name))
     }

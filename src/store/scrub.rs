@@ -6,8 +6,8 @@ use dagsync_core::fs::Folder;
 use dagsync_core::index::{StatIndex, file_system_now};
 use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Change, ChangeKind, Error, ErrorKind, Filter, HashedTree, Interrupt, Limits, Progress, Result, SymlinkPolicy,
-    hash_tree,
+    Change, ChangeKind, Error, ErrorKind, Filter, HashedTree, Interrupt, Limits, Manifest, Progress, Result,
+    SymlinkPolicy, hash_tree,
 };
 
 use super::{FolderName, Store};
@@ -48,42 +48,67 @@ pub struct ScrubReport {
     pub files_read: u64,
 }
 
+/// How to check a version.
+#[derive(Debug)]
+pub struct Scrub<'a> {
+    /// How thoroughly.
+    pub mode: ScrubMode,
+    /// Renew the version's index; only for who has the store's lock. Otherwise nothing is written.
+    pub renew_index: bool,
+    /// The configured filter.
+    pub filter: &'a Filter,
+    /// How large a tree may be.
+    pub limits: &'a Limits,
+    /// When to stop.
+    pub interrupt: &'a Interrupt,
+    /// Where to count.
+    pub progress: &'a Progress,
+}
+
 impl Store {
-    /// Checks the version in the folder `name`. Writes nothing but that version's index.
+    /// Checks the version in the folder `name`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the manifest is missing or damaged, so that nothing can be said.
-    pub fn scrub(
-        &self,
-        name: &FolderName,
-        mode: ScrubMode,
-        filter: &Filter,
-        limits: &Limits,
-        interrupt: &Interrupt,
-        progress: &Progress,
-    ) -> Result<ScrubReport> {
+    pub fn scrub(&self, name: &FolderName, scrub: &Scrub<'_>) -> Result<ScrubReport> {
         let expected = self.manifest(&name.version)?.ok_or_else(|| {
             let message = format!("{} is missing", self.manifest_path(&name.version).display());
             Error::new(ErrorKind::Corrupt, "scrub", message).with_hint("the next sync writes it anew")
         })?;
         let path = self.folder_path(name);
         let index_path = self.index_path(name);
-        let index = if mode == ScrubMode::Stat { StatIndex::load(&index_path) } else { StatIndex::default() };
-        let now = file_system_now(&self.private("staging"))?;
+        let index = if scrub.mode == ScrubMode::Stat { StatIndex::load(&index_path) } else { StatIndex::default() };
+        // Without a clock the new index proves nothing, so it is not kept. A full disk must not stop the check.
+        let clock = || file_system_now(&self.private("staging")).ok();
+        let now = if scrub.renew_index { clock() } else { None };
         // What readers see counts, so nothing but the caches that Python writes is left out of the check.
         let everything = Filter::default();
+        // What was published passed the limits; links aside, only its size is counted otherwise.
+        let limits = &Limits { bytes: u64::MAX, file_bytes: u64::MAX, ..*scrub.limits };
+        let Scrub { interrupt, progress, .. } = *scrub;
         let symlinks = SymlinkPolicy::Skip;
-        let reading =
-            Reading { filter: &everything, limits, symlinks, index: &index, now: Some(now), interrupt, progress };
+        let reading = Reading { filter: &everything, limits, symlinks, index: &index, now, interrupt, progress };
         let tree = hash_tree(&Folder::open(&path)?, &reading)?;
-        let mut changes = expected.diff(&tree.manifest);
-        changes.retain(|change| !is_behind_a_link(change, &tree, filter));
-        if changes.is_empty() && tree.files_read > 0 {
-            tree.index.save(&index_path)?;
+        let changes = differences(&expected, &tree, scrub.filter);
+        if changes.is_empty()
+            && tree.files_read > 0
+            && now.is_some()
+            && let Err(error) = tree.index.save(&index_path)
+        {
+            tracing::warn!(%error, "the next check has to read every file");
         }
         let (files, bytes, files_read) = (expected.len() as u64, tree.bytes, tree.files_read);
         Ok(ScrubReport { folder: name.clone(), path, changes, files, bytes, files_read })
     }
+}
+
+/// How a published tree differs from its manifest. It holds no link that does not count, so each of those was added.
+pub(crate) fn differences(expected: &Manifest, tree: &HashedTree, filter: &Filter) -> Vec<Change> {
+    let mut changes = expected.diff(&tree.manifest);
+    changes.retain(|change| !is_behind_a_link(change, tree, filter));
+    let added = tree.skipped.iter().filter(|link| tree.links.contains(&link.path));
+    changes.extend(added.map(|link| Change { path: link.path.clone(), change: ChangeKind::Added }));
+    changes
 }
 
 /// A link to a folder may show files under names that the globs leave out; they are no addition.

@@ -89,11 +89,11 @@ impl Story {
     }
 
     fn scrub(&self, mode: ScrubMode) -> ScrubReport {
-        let limits = Limits::default();
         let name = self.store.current().unwrap().unwrap();
-        let scrubbed =
-            self.store.scrub(&name, mode, &Filter::default(), &limits, &Interrupt::never(), &Progress::default());
-        scrubbed.unwrap()
+        let (filter, limits, interrupt, progress) =
+            (&Filter::default(), &Limits::default(), &Interrupt::never(), &Progress::default());
+        let scrub = Scrub { mode, renew_index: true, filter, limits, interrupt, progress };
+        self.store.scrub(&name, &scrub).unwrap()
     }
 
     fn current(&self, path: &str) -> PathBuf {
@@ -283,6 +283,84 @@ fn a_damaged_manifest_is_not_believed() {
     let first = story.publish(&[("a.py", "1")]);
     fs::write_atomic(&story.store.manifest_path(&first.version()), b"").unwrap();
     assert_eq!(story.store.manifest(&first.version()).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn an_edit_between_publish_and_index_is_not_taken_for_what_was_staged() {
+    let mut story = Story::new();
+    story.publish(&[("a.py", "1"), ("b.py", "2")]);
+    let (draft, tree) = story.stage(&[("a.py", "1"), ("b.py", "3")]);
+    let revision = Revision::new("r");
+    let publication = Publication {
+        revision: &revision,
+        strategy: "test",
+        source: String::new(),
+        filter: &Filter::default(),
+        allow_empty: false,
+        fresh: false,
+        now: story.now,
+    };
+    let published = story.store.publish(&story.lock, &mut story.state, &draft, &tree, &publication).unwrap();
+    story.tamper("a.py", "evil");
+    story.store.index(published.folder(), &tree, &Limits::default(), &Interrupt::never()).unwrap();
+    assert_eq!(story.scrub(ScrubMode::Stat).changes, [change("a.py", ChangeKind::Modified)]);
+}
+
+#[test]
+fn an_added_link_that_leads_out_is_an_addition() {
+    let mut story = Story::new();
+    story.publish(&[("a.py", "1")]);
+    std::fs::set_permissions(story.current(""), PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", story.current("evil.py")).unwrap();
+    std::os::unix::fs::symlink("/etc", story.current("pkg")).unwrap();
+    let expected = [change("evil.py", ChangeKind::Added), change("pkg", ChangeKind::Added)];
+    assert_eq!(story.scrub(ScrubMode::Stat).changes, expected);
+}
+
+#[test]
+fn a_version_that_is_gone_or_cannot_be_one_does_not_stop_the_others() {
+    let mut story = Story::new();
+    let folders: Vec<FolderName> = ["1", "2", "3", "4"].map(|content| story.publish(&[("a.py", content)])).into();
+    std::fs::rename(story.store.folder_path(&folders[0]), story.store.root().join("away")).unwrap();
+    assert_eq!(story.prune(1, 0, &[]), folders[..3]);
+    let odd = story.store.root().join("versions").join(Digest::of("odd").to_string());
+    std::fs::write(&odd, "a file").unwrap();
+    let linked = story.store.root().join("versions").join(Digest::of("linked").to_string());
+    std::os::unix::fs::symlink("/tmp", &linked).unwrap();
+    let story = story.reopen();
+    assert!(odd.exists() && linked.is_symlink(), "what dagsync did not make stays");
+    assert_eq!(story.read("a.py"), "4");
+}
+
+#[test]
+fn prune_never_removes_what_the_link_points_to_whoever_turned_it() {
+    let mut story = Story::new();
+    let first = story.publish(&[("a.py", "1")]);
+    story.publish(&[("a.py", "2")]);
+    fs::replace_link(&Path::new(VERSIONS).join(first.to_string()), &story.store.link_path()).unwrap();
+    assert_eq!(story.prune(1, 0, &[]), []);
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[test]
+fn a_state_that_cannot_be_saved_does_not_unpublish() {
+    let mut story = Story::new();
+    std::fs::create_dir(fs::with_suffix(&story.store.state_path(), ".tmp")).unwrap();
+    let first = story.publish(&[("a.py", "1")]);
+    assert_eq!(story.publish(&[("a.py", "1")]), first);
+    let story = story.reopen();
+    assert_eq!(story.state.current, Some(first));
+}
+
+#[test]
+fn an_empty_version_that_was_touched_can_be_repaired() {
+    let mut story = Story::new();
+    story.publish(&[]);
+    std::fs::set_permissions(story.current(""), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(story.current("x.py"), "x").unwrap();
+    assert_eq!(story.scrub(ScrubMode::Stat).changes, [change("x.py", ChangeKind::Added)]);
+    story.try_publish(&[], true, false).unwrap();
+    assert_eq!(story.scrub(ScrubMode::Stat).changes, []);
 }
 
 #[test]

@@ -211,6 +211,12 @@ impl Error {
         self.0.retryable
     }
 
+    /// Whether the cause is that a file or folder is not there.
+    pub fn is_not_found(&self) -> bool {
+        let cause = self.0.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// The operating system's error number, when the cause has one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.0.source.as_ref()?.downcast_ref::<std::io::Error>()?.raw_os_error()

@@ -69,8 +69,8 @@ pub struct StagingCounts {
 pub struct StagedTree {
     /// Every file as a reader sees it.
     pub manifest: Manifest,
-    /// The digests of the real files, links aside.
-    pub files: HashMap<TreePath, Digest>,
+    /// The real files, links aside: the stat they had when their content was known, and its digest.
+    pub files: HashMap<TreePath, (FileStat, Digest)>,
     /// Bytes of the real files.
     pub bytes: u64,
     /// What is odd but not wrong.
@@ -96,7 +96,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    files: HashMap<TreePath, Digest>,
+    files: HashMap<TreePath, (FileStat, Digest)>,
     links: BTreeMap<TreePath, Vec<u8>>,
     warnings: Vec<Warning>,
     counts: StagingCounts,
@@ -183,19 +183,13 @@ impl Staging {
             return Ok(false);
         }
         let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
-        let linked = to.hard_link(&from, name).is_ok();
-        if !linked && !self.copy(&from, &to, name, &stat, digest).map_err(|e| occupied(e, path))? {
-            return Ok(false);
+        if to.hard_link(&from, name).is_ok() {
+            return self.record(path.clone(), stat, *digest, |counts| counts.linked += 1).map(|()| true);
         }
-        self.record(
-            path.clone(),
-            *digest,
-            stat.size,
-            |counts| {
-                if linked { counts.linked += 1 } else { counts.copied += 1 }
-            },
-        )?;
-        Ok(true)
+        match self.copy(&from, &to, name, &stat, digest).map_err(|e| occupied(e, path))? {
+            Some(stat) => self.record(path.clone(), stat, *digest, |counts| counts.copied += 1).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Records a symbolic link; whether it becomes one is decided when the tree is complete.
@@ -225,16 +219,19 @@ impl Staging {
     /// A refused link, an exceeded limit, an I/O error.
     pub fn finish(self) -> Result<StagedTree> {
         let StagingRules { filter, limits, symlinks } = &self.0.rules;
-        let State { files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
+        let State { mut files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
         let resolved = links::resolve(files.keys(), &links, filter, limits)?;
         symlinks.check(&resolved.skipped)?;
         for (path, target) in &resolved.links {
             let (folder, name) = path.split();
             self.0.folders.get(folder)?.symlink(target, name)?;
         }
+        for (shown, origin) in resolved.files.iter().filter(|(shown, origin)| shown != origin) {
+            self.outlive_retargeted(shown, origin, &mut files)?;
+        }
         self.0.folders.make_read_only()?;
         limits.check_total(resolved.files.len() as u64, 0)?;
-        let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin] };
+        let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin].1 };
         let manifest = Manifest::new(resolved.files.into_iter().map(entry).collect())?;
         warnings.extend(resolved.skipped.into_iter().map(Warning::SkippedLink));
         Ok(StagedTree { manifest, files, bytes, warnings, counts })
@@ -252,15 +249,21 @@ impl Staging {
         ))
     }
 
-    fn record(&self, path: TreePath, digest: Digest, bytes: u64, count: impl FnOnce(&mut StagingCounts)) -> Result<()> {
+    fn record(
+        &self,
+        path: TreePath,
+        stat: FileStat,
+        digest: Digest,
+        count: impl FnOnce(&mut StagingCounts),
+    ) -> Result<()> {
         let limits = &self.0.rules.limits;
         let mut state = self.state();
-        state.bytes += bytes;
+        state.bytes += stat.size;
         limits.check_total((state.files.len() + state.links.len() + 1) as u64, state.bytes)?;
         count(&mut state.counts);
-        state.files.insert(path, digest);
+        state.files.insert(path, (stat, digest));
         drop(state);
-        self.0.progress.add(1, bytes);
+        self.0.progress.add(1, stat.size);
         Ok(())
     }
 
@@ -271,17 +274,52 @@ impl Staging {
     }
 
     /// Copies where linking fails: too many links, another file system, a file of another owner.
-    fn copy(&self, from: &Folder, to: &Folder, name: &str, stat: &FileStat, expected: &Digest) -> Result<bool> {
+    fn copy(
+        &self,
+        from: &Folder,
+        to: &Folder,
+        name: &str,
+        stat: &FileStat,
+        expected: &Digest,
+    ) -> Result<Option<FileStat>> {
         let path = to.path().join(name);
-        let Ok(mut source) = from.file(name) else { return Ok(false) };
+        let Ok(mut source) = from.file(name) else { return Ok(None) };
         let mut copy = to.create(name, mode(stat.is_executable()))?;
         std::io::copy(&mut source, &mut copy).map_err(|e| Error::io("copy", &path, e))?;
         set_mtime(&copy, stat.mtime).map_err(|e| Error::io("set time", &path, e))?;
         if self.rehash(to, name, expected) {
-            return Ok(true);
+            return to.stat(name).map(Some);
         }
         to.unlink(name)?;
-        Ok(false)
+        Ok(None)
+    }
+
+    /// A link that leads to another file than before changes what readers find at its path, though neither file
+    /// changed: the file behind it must be younger than what was found there, as any changed file is.
+    fn outlive_retargeted(
+        &self,
+        shown: &TreePath,
+        origin: &TreePath,
+        files: &mut HashMap<TreePath, (FileStat, Digest)>,
+    ) -> Result<()> {
+        let Some(snapshot) = &self.0.previous else { return Ok(()) };
+        // The version before is dagsync's own: its links stay inside.
+        let Ok(before) = rustix::fs::stat(snapshot.folder.path().join(shown.as_path())) else { return Ok(()) };
+        let (before, (stat, digest)) = (FileStat::from(&before), files[origin]);
+        if before.inode == stat.inode || second(stat.mtime) > second(before.mtime) {
+            return Ok(());
+        }
+        let (folder, name) = origin.split();
+        let folder = self.0.folders.get(folder)?;
+        // The file may be linked into older versions, so it is replaced and not touched.
+        let mut source = folder.file(name)?;
+        folder.unlink(name)?;
+        let mut copy = folder.create(name, mode(stat.is_executable()))?;
+        let fail = |e| Error::io("copy", folder.path().join(name), e);
+        std::io::copy(&mut source, &mut copy).map_err(fail)?;
+        set_mtime(&copy, (second(before.mtime) + 1) * NANOS).map_err(fail)?;
+        files.insert(origin.clone(), (tree::stat_of(&copy, origin)?, digest));
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -305,6 +343,10 @@ fn occupied(error: Error, path: &TreePath) -> Error {
 
 const fn mode(executable: bool) -> u32 {
     if executable { 0o555 } else { 0o444 }
+}
+
+const fn second(mtime: i128) -> i128 {
+    mtime.div_euclid(NANOS)
 }
 
 fn set_mtime(file: &File, mtime: i128) -> std::io::Result<()> {
@@ -337,12 +379,11 @@ impl StagedFile {
 
     /// Completes the file and counts it.
     pub fn finish(mut self) -> Result<Digest> {
-        self.outlive_previous()?;
+        let stat = self.outlive_previous(tree::stat_of(&self.file, &self.path)?)?;
         let digest = Digest::from(std::mem::take(&mut self.hasher));
-        let bytes = self.bytes;
-        self.staging.record(self.path.clone(), digest, bytes, |counts| {
+        self.staging.record(self.path.clone(), stat, digest, |counts| {
             counts.written += 1;
-            counts.bytes_written += bytes;
+            counts.bytes_written += stat.size;
         })?;
         self.finished = true;
         Ok(digest)
@@ -350,14 +391,15 @@ impl StagedFile {
 
     /// Python takes bytecode for fresh when mtime in whole seconds and size are equal, so a changed file must be at
     /// least a second younger than the one it replaces, also when both were written within one second.
-    fn outlive_previous(&self) -> Result<()> {
-        let Some(snapshot) = &self.staging.0.previous else { return Ok(()) };
-        let Some((before, _)) = snapshot.index.get(self.path.as_str()) else { return Ok(()) };
-        let second = |mtime: i128| mtime.div_euclid(NANOS);
-        if second(tree::stat_of(&self.file, &self.path)?.mtime) > second(before.mtime) {
-            return Ok(());
+    fn outlive_previous(&self, stat: FileStat) -> Result<FileStat> {
+        let Some(snapshot) = &self.staging.0.previous else { return Ok(stat) };
+        let Some((before, _)) = snapshot.index.get(self.path.as_str()) else { return Ok(stat) };
+        if second(stat.mtime) > second(before.mtime) {
+            return Ok(stat);
         }
-        set_mtime(&self.file, (second(before.mtime) + 1) * NANOS).map_err(|e| Error::io("set time", self.shown(), e))
+        let mtime = (second(before.mtime) + 1) * NANOS;
+        set_mtime(&self.file, mtime).map_err(|e| Error::io("set time", self.shown(), e))?;
+        Ok(FileStat { mtime, ..stat })
     }
 
     fn shown(&self) -> std::path::PathBuf {

@@ -392,3 +392,27 @@ fn many_threads_may_stage_into_one_folder() {
     assert_eq!((staged.manifest.len(), staged.counts.written), (800, 800));
     assert_eq!(staged.manifest, hash(&stage.root()).manifest);
 }
+
+#[test]
+fn a_link_that_leads_elsewhere_leads_to_something_younger() {
+    let (stage, _) = published(&std::env::temp_dir());
+    std::fs::set_permissions(stage.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    put_link(&stage.root(), "dag.py", "a.py");
+    let hashed = Given::default().hash(&stage.root()).unwrap();
+    let folder = Folder::open(stage.root()).unwrap();
+    let before = Arc::new(Snapshot { folder, version: hashed.manifest.version(), index: hashed.index });
+    for (target, is_younger) in [("a.py", false), ("sub/b.py", true)] {
+        let stage = after(&before);
+        let staging = stage.open();
+        for name in ["a.py", "sub/b.py"] {
+            assert!(staging.reuse(&path(name), false, &Digest::of(name)).unwrap());
+        }
+        staging.link(&path("dag.py"), target.as_bytes()).unwrap();
+        let tree = staging.finish().unwrap();
+        assert_eq!(tree.manifest.get("dag.py"), Some(&Digest::of(target)));
+        let shown = |root: PathBuf| std::fs::metadata(root.join("dag.py")).unwrap().mtime();
+        let old = shown(before.folder.path().to_owned());
+        assert_eq!(shown(stage.root()) > old, is_younger, "{target}");
+        assert_eq!(std::fs::read_to_string(stage.root().join("dag.py")).unwrap(), target);
+    }
+}

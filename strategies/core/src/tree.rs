@@ -1,6 +1,6 @@
 //! Hashes a folder on all cores: streaming, cancellable, with progress, and without reading what a stat index proves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -77,7 +77,9 @@ pub struct HashedTree {
     pub index: StatIndex,
     /// Symbolic links that do not count.
     pub skipped: Vec<SkippedLink>,
-    /// Bytes of all files, each counted as often as a reader sees it.
+    /// The links that lie there, whether they count or not.
+    pub links: BTreeSet<TreePath>,
+    /// Bytes of the real files.
     pub bytes: u64,
     /// Files that had to be read; the others were proven by the index.
     pub files_read: u64,
@@ -104,16 +106,13 @@ pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
     let files_read = unknown.len() as u64;
     known.extend(hash_files(root, &unknown, reading)?);
 
-    let mut bytes = 0;
-    let mut entries = Vec::with_capacity(resolved.files.len());
-    for (path, origin) in resolved.files {
-        let (stat, digest) = known[&origin];
-        bytes += stat.size;
-        entries.push(Entry { path, digest });
-    }
+    let bytes = listing.files.values().map(|stat| stat.size).sum();
+    let links = listing.links.into_keys().collect();
+    let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: known[&origin].1 };
+    let entries: Vec<Entry> = resolved.files.into_iter().map(entry).collect();
     reading.limits.check_total(entries.len() as u64, bytes)?;
     let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
-    Ok(HashedTree { manifest: Manifest::new(entries)?, index, skipped: resolved.skipped, bytes, files_read })
+    Ok(HashedTree { manifest: Manifest::new(entries)?, index, skipped: resolved.skipped, links, bytes, files_read })
 }
 
 type Hashed = Vec<(TreePath, (FileStat, Digest))>;
