@@ -13,6 +13,8 @@ use super::{value, wrong};
 
 /// Shorter periods would only keep the source's server busy.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
+/// Longer ones are mistakes, and far longer ones no clock can add up.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Names in the store that are not free for the link.
 const TAKEN: &[&str] = &[".", "..", ".dagsync", "versions"];
 
@@ -47,10 +49,16 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
         Some(e) if !fine => Err(bad(e, rule)),
         _ => Ok(()),
     };
+    for e in settings.iter().filter(|e| e.setting.kind == Kind::Duration) {
+        let duration = e.value.as_str().and_then(|text| humantime::parse_duration(text).ok());
+        check(e.setting.name, duration.is_none_or(|d| d <= MAX_DURATION), "must be 365d or less")?;
+    }
     check("period", config.period >= MIN_PERIOD, "must be 100ms or more")?;
     check("jitter", (0.0..=1.0).contains(&config.jitter), "must be from 0 to 1")?;
     check("timeout", !config.timeout.is_zero(), "must be more than 0s")?;
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
+    check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
+    limits(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     check("link", is_free_name(&config.link), "must be one name without `/` that the store does not use itself")?;
     check("backoff.initial", !config.backoff.initial.is_zero(), "must be more than 0s")?;
@@ -63,6 +71,24 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn limits(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> Result<()> {
+    let limits = dagsync_core::Limits::from(&config.limits);
+    for (name, value) in [
+        ("limits.files", limits.files),
+        ("limits.bytes", limits.bytes),
+        ("limits.file_bytes", limits.file_bytes),
+        ("limits.path_bytes", limits.path_bytes as u64),
+        ("limits.depth", limits.depth as u64),
+    ] {
+        check(name, value >= 1, "must be 1 or more")?;
+    }
+    Ok(())
+}
+
+fn is_interval(interval: Duration) -> bool {
+    interval.is_zero() || interval >= MIN_PERIOD
 }
 
 fn is_free_name(link: &str) -> bool {

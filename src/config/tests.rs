@@ -177,10 +177,29 @@ fn values_that_make_no_sense_are_refused() {
         ("DAGSYNC_LOG__LEVEL", "a=b=c"),
         ("DAGSYNC_EXCLUDE", "a["),
         ("DAGSYNC_ROOT", ""),
+        ("DAGSYNC_SCRUB__INTERVAL", "99ms"),
+        ("DAGSYNC_LIMITS__FILES", "0"),
+        ("DAGSYNC_LIMITS__BYTES", "0B"),
+        ("DAGSYNC_LIMITS__FILE_BYTES", "0"),
+        ("DAGSYNC_LIMITS__PATH_BYTES", "0"),
+        ("DAGSYNC_LIMITS__DEPTH", "0"),
     ] {
         let error = Given::env(&[(var, value)]).error();
         assert!(error.contains(&format!("from environment {var}")), "{error}");
     }
+}
+
+#[test]
+fn a_duration_that_no_clock_can_add_up_is_refused() {
+    for name in ["PERIOD", "TIMEOUT", "BACKOFF__INITIAL", "BACKOFF__MAX", "KEEP__AGE", "SCRUB__INTERVAL"] {
+        let var: &'static str = format!("DAGSYNC_{name}").leak();
+        for value in ["500000000000y", "366d"] {
+            let error = Given::env(&[(var, value)]).error();
+            assert!(error.contains(var) && error.ends_with("must be 365d or less"), "{error}");
+        }
+    }
+    let longest = Given::env(&[("DAGSYNC_TIMEOUT", "365d"), ("DAGSYNC_SCRUB__INTERVAL", "0s")]).load().unwrap();
+    assert!(longest.config.scrub.interval.is_zero());
 }
 
 #[test]
