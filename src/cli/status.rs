@@ -42,14 +42,20 @@ pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs,
     } else {
         store(&Store::new(&target, link), &target)?
     };
-    let exit = match status["state"].as_str() {
-        Some("stale" | "tampered") => Exit::Mismatch,
-        _ => Exit::Fine,
-    };
+    let exit = if is_well(&status) { Exit::Fine } else { Exit::Mismatch };
     Ok(match args.output {
         Output::Json => Answer::json(exit, &status),
         Output::Text => Answer::text(exit, table(&status, style)),
     })
+}
+
+/// A daemon that has not published anything yet is well as long as nothing failed.
+fn is_well(status: &Json) -> bool {
+    match status["state"].as_str() {
+        Some("stale" | "tampered") => false,
+        Some("starting") => status["last_error"].is_null(),
+        _ => true,
+    }
 }
 
 /// The daemon on this host by its configured address; without one, its store.
@@ -152,6 +158,21 @@ zebra       1
 ";
         assert_eq!(table(&status, Style(false)), expected);
         assert!(table(&status, Style(true)).contains("\x1b[33mstale\x1b[0m"));
+    }
+
+    #[test]
+    fn a_daemon_that_fails_before_its_first_version_is_not_well() {
+        let error = json!({"kind": "not found", "message": "no such branch"});
+        for (state, error, well) in [
+            ("starting", Json::Null, true),
+            ("starting", error.clone(), false),
+            ("converged", Json::Null, true),
+            ("stale", error.clone(), false),
+            ("tampered", Json::Null, false),
+        ] {
+            assert_eq!(is_well(&json!({"state": state, "last_error": error})), well, "{state} {error}");
+        }
+        assert!(is_well(&json!({"root": "/dags"})), "a store has no state");
     }
 
     #[test]
