@@ -8,7 +8,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::loaded::{Effective, nest};
 use super::model::Config;
-use super::redact::redact_url;
+use super::redact::holds_secret;
 use super::{value, wrong};
 
 /// Shorter periods would only keep the source's server busy.
@@ -98,10 +98,16 @@ fn is_free_name(link: &str) -> bool {
         && !link.contains(|c: char| c == '/' || c.is_control())
 }
 
-/// Warns of secrets that stand in what is no secret setting.
-pub(super) fn secrets(settings: &[Effective]) -> Vec<String> {
-    let holds_secret =
-        |e: &&Effective| e.setting.kind != Kind::Secret && e.value.as_str().is_some_and(|t| redact_url(t) != t);
-    let warn = |e: &Effective| format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin);
-    settings.iter().filter(holds_secret).map(warn).collect()
+/// Secrets in the URLs of what is no secret setting: refused from a file or a flag, which others read; warned of from
+/// the environment.
+pub(super) fn secrets(settings: &[Effective]) -> Result<Vec<String>> {
+    let has_secret = |e: &&Effective| e.setting.kind != Kind::Secret && e.value.as_str().is_some_and(holds_secret);
+    let judge = |e: &Effective| {
+        if e.origin.starts_with("environment") {
+            return Ok(format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin));
+        }
+        Err(bad(e, "holds a password or token, which others can read there")
+            .with_hint("put it into a file and name that in git.token_file or git.password_file"))
+    };
+    settings.iter().filter(has_secret).map(judge).collect()
 }

@@ -132,7 +132,6 @@ fn what_kubernetes_adds_for_a_service_is_no_setting() {
         ("DAGSYNC_PORT_8466_TCP_ADDR", "10.0.0.1"),
         ("DAGSYNC_LEADER_PORT", "tcp://10.0.0.1:8466"),
         ("DAGSYNC_CONFIG", ""),
-        ("DAGSYNC_PIN_VERSION", "x"),
     ];
     Given::env(&links).load().unwrap();
     for mistake in [("DAGSYNC_HTTP__PORT", "80"), ("DAGSYNC_HTTP_PORT", "80")] {
@@ -225,6 +224,20 @@ fn a_password_in_the_source_is_not_shown() {
     assert_eq!(&*loaded.config.source, "https://u:pa55@h/x.git");
     assert_eq!(loaded.warnings.len(), 1);
     assert!(!format!("{loaded:?} {:?} {:?} {}", loaded.config, loaded.warnings, loaded.config.source).contains("pa55"));
+}
+
+#[test]
+fn a_token_in_the_source_by_flag_or_file_is_refused() {
+    for url in ["https://ghp_pa55@h/x.git", "https://u:pa55@h/x.git", "ssh://git:pa55@h/x.git"] {
+        let file = format!("source: {url}").leak();
+        for given in [Given { flags: vec![("source", url)], ..Given::default() }, Given::file("c.yaml", file)] {
+            let error = given.error();
+            assert!(error.contains("git.token_file") && !error.contains("pa55"), "{error}");
+        }
+        assert_eq!(Given::env(&[("DAGSYNC_SOURCE", url)]).load().unwrap().warnings.len(), 1, "{url}");
+    }
+    let plain = Given { flags: vec![("source", "https://ada@h/x.git")], ..Given::default() }.load().unwrap();
+    assert!(plain.warnings.is_empty(), "a user is no secret");
 }
 
 #[test]
