@@ -15,6 +15,7 @@ mod verify;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
+use std::time::Duration;
 
 use clap::FromArgMatches;
 use dagsync_core::{Error, ErrorKind, Interrupt, Registry, Result};
@@ -59,7 +60,7 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
         start_logging(&global)?;
     }
     let style = global.style(Stream::Out);
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match command {
             Command::Run(args) => sync::run(registry, &global, &args).await,
             Command::Once(args) => sync::once(registry, &global, &args).await,
@@ -73,7 +74,10 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
             Command::Config(args) => settings::run(registry, global, &args),
             Command::Completions { shell } => Ok(settings::completions(args::command(registry), shell)),
         }
-    })
+    });
+    // A thread that waits for a silent server minds nothing: it ends with the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 /// The commands that only look at things say what is odd, as text.

@@ -1,6 +1,7 @@
 //! One sync: resolve, materialize, hash, verify, publish, report. And one check of what is published.
 
 mod backoff;
+mod check;
 mod daemon;
 mod isolate;
 mod writer;
@@ -10,17 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use dagsync_core::{
-    Change, Error, ErrorKind, Filter, Interrupt, Limits, Progress, Result, Revision, StagingCounts, StagingRules,
-    Strategy, SyncContext, Tree, Version, Warning, blocking,
+    Error, ErrorKind, Filter, Interrupt, Limits, Progress, Result, Revision, StagingCounts, StagingRules, Strategy,
+    SyncContext, Tree, Version, Warning, blocking,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::status::{StatusBoard, SyncState};
-use crate::store::{KeepPolicy, ScrubMode, ScrubReport, Store};
+use crate::store::{KeepPolicy, ScrubMode, Store};
 use isolate::Isolation;
-use writer::{Brought, Job, Writer};
+use writer::{Brought, Job, StagedDraft, Writer};
 
 pub use backoff::Backoff;
 pub use daemon::{Wake, run_loop, run_once};
@@ -131,66 +132,37 @@ impl Engine {
         Ok(())
     }
 
-    /// One sync. Whatever fails, the published version stays.
-    pub async fn sync(&mut self, token: &CancellationToken) -> Result<SyncReport> {
+    /// One sync, which ends by `deadline` or earlier. Whatever fails, the published version stays.
+    pub async fn sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
         let start = Instant::now();
-        let interrupt = Interrupt::new(token.child_token(), Some(start + self.timeout));
+        let own = start + self.timeout;
+        let interrupt = Interrupt::new(token.child_token(), Some(deadline.map_or(own, |d| d.min(own))));
         let Some(writer) = self.writer.clone() else {
             return Err(Error::new(ErrorKind::Unexpected, "sync", "the store is not open"));
         };
-        let mut cx = self.context(&interrupt, &writer);
+        let cx = self.context(&interrupt, &writer);
         let revision = self.wanted(&cx).await?;
+        self.notice_a_lost_link(&interrupt, &writer).await?;
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
         }
-        let (rules, progress) = (self.rules.clone(), self.parts.progress.clone());
-        let stage = writer.clone();
-        let (draft, staging, previous) =
-            blocking(&interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
-        cx.previous = previous;
-        let (strategy, wanted, target) = (self.parts.strategy.clone(), revision.clone(), staging.clone());
-        let tree = self
-            .isolation
-            .run(&interrupt, "materialize", async move { strategy.materialize(&cx, &wanted, &target).await })
-            .await?;
+        let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
+        let draft = blocking(&interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
+        let tree = self.materialize(cx, &revision, &draft).await;
+        let job = self.job(&revision);
         let brought = match tree {
-            Tree::InPlace(path) => self.read_in_place(&interrupt, path).await?,
-            Tree::Staged => {
-                let job = self.job(&revision);
-                blocking(&interrupt, "publish", move |interrupt| writer.publish(draft, staging, job, interrupt)).await?
+            Ok(Tree::Staged) => {
+                blocking(&interrupt, "publish", move |interrupt| writer.publish(draft, job, interrupt)).await?
+            }
+            other => {
+                clean_up(draft).await;
+                match other? {
+                    Tree::InPlace(path) => self.read_in_place(&interrupt, path).await?,
+                    Tree::Staged => unreachable!("handled above"),
+                }
             }
         };
         Ok(self.note(revision, brought, start))
-    }
-
-    /// Checks the published version. Tampered content is reported with its paths; the next sync publishes a fresh copy.
-    pub async fn scrub(&mut self, token: &CancellationToken, mode: ScrubMode) -> Result<Option<ScrubReport>> {
-        let interrupt = Interrupt::new(token.clone(), None);
-        let (store, rules, progress) = (self.store.clone(), self.rules.clone(), self.parts.progress.clone());
-        let result = blocking(&interrupt, "scrub", move |interrupt| {
-            store.scrub(mode, &rules.filter, &rules.limits, interrupt, &progress)
-        })
-        .await;
-        match &result {
-            Ok(None) => {}
-            Ok(Some(report)) => self.note_scrub(mode, report),
-            Err(error) if error.kind() == ErrorKind::Cancelled => {}
-            Err(error) => {
-                self.parts.metrics.scrubbed(mode, None);
-                tracing::error!(mode = mode.as_str(), %error, "the published version could not be checked");
-                if is_the_tree_to_blame(error) {
-                    self.distrust(&[]);
-                    self.parts.board.update(|status| status.fail(error, 1, SystemTime::now()));
-                }
-            }
-        }
-        result
-    }
-
-    /// The mode of the next periodic check: every `full_every`th reads everything.
-    pub fn next_scrub_mode(&mut self, full_every: u64) -> ScrubMode {
-        self.checks += 1;
-        if full_every > 0 && self.checks.is_multiple_of(full_every) { ScrubMode::Full } else { ScrubMode::Stat }
     }
 
     /// Removes versions that have become old since the last publish.
@@ -201,11 +173,6 @@ impl Engine {
         let removed = blocking(&interrupt, "prune", move |interrupt| writer.prune(&keep, interrupt)).await?;
         self.parts.metrics.pruned(removed);
         Ok(())
-    }
-
-    /// Whether the published copy is known to be touched.
-    pub const fn is_tampered(&self) -> bool {
-        self.tampered
     }
 
     /// What the source offers. While it does not answer, a touched version is repaired from what the strategy still has.
@@ -224,6 +191,14 @@ impl Engine {
             }
             (Err(error), _) => Err(error),
         }
+    }
+
+    async fn materialize(&self, mut cx: SyncContext, revision: &Revision, draft: &StagedDraft) -> Result<Tree> {
+        cx.previous.clone_from(&draft.previous);
+        let interrupt = cx.interrupt.clone();
+        let (strategy, revision, staging) = (self.parts.strategy.clone(), revision.clone(), draft.staging.clone());
+        let call = async move { strategy.materialize(&cx, &revision, &staging).await };
+        self.isolation.run(&interrupt, "materialize", call).await
     }
 
     fn context(&self, interrupt: &Interrupt, writer: &Writer) -> SyncContext {
@@ -269,7 +244,10 @@ impl Engine {
 
     fn note(&mut self, revision: Revision, brought: Brought, start: Instant) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
-        let Brought { version, folder, files, bytes, published, counts, warnings, pruned } = brought;
+        let Brought { version, folder, files, bytes, published, counts, mut warnings, pruned } = brought;
+        if files == 0 {
+            warnings.push(Warning::Other("the tree is empty: check the source, the subpath and the globs".to_owned()));
+        }
         let Parts { name, metrics, board, .. } = &self.parts;
         metrics.synced(published, took);
         metrics.pruned(pruned);
@@ -299,36 +277,15 @@ impl Engine {
         self.published = Some(revision.clone());
         SyncReport { revision, version, published, files, counts, took }
     }
-
-    fn note_scrub(&mut self, mode: ScrubMode, report: &ScrubReport) {
-        self.parts.metrics.scrubbed(mode, Some(&report.changes));
-        let version = report.folder.version();
-        self.parts.board.update(|status| {
-            status.version = Some(version);
-            status.folder = Some(report.folder.clone());
-            (status.files, status.bytes) = (report.files, report.bytes);
-        });
-        for change in &report.changes {
-            let path = report.path.join(change.path.as_path());
-            tracing::error!(%version, path = %path.display(), change = change.change.as_str(), "tampered");
-        }
-        if !report.changes.is_empty() {
-            self.distrust(&report.changes);
-        }
-    }
-
-    fn distrust(&mut self, changes: &[Change]) {
-        self.tampered = true;
-        self.parts.board.update(|status| status.tamper(changes, SystemTime::now()));
-    }
 }
 
-/// Whether a check failed because of what lies in the store: a damaged manifest, a name that cannot be published, a
-/// file that is being written or that cannot be read. A fresh copy mends all of them.
-fn is_the_tree_to_blame(error: &Error) -> bool {
-    let is_unreadable = error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error());
-    let kinds = [ErrorKind::Corrupt, ErrorKind::Refused, ErrorKind::LimitExceeded, ErrorKind::Changed];
-    is_unreadable || kinds.contains(&error.kind())
+/// Removing a large tree takes time that the endpoints must not wait for.
+async fn clean_up(draft: StagedDraft) {
+    let _ = blocking(&Interrupt::never(), "clean up", move |_| {
+        drop(draft);
+        Ok(())
+    })
+    .await;
 }
 
 fn log_warnings(revision: &Revision, warnings: &[Warning]) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dagsync_core::{Change, ChangeKind, ErrorKind, StagingCounts};
+use dagsync_core::{ChangeKind, ErrorKind, StagingCounts};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -223,17 +223,14 @@ impl Metrics {
         self.pruned.inc_by(versions as u64);
     }
 
-    /// Counts a check of the published version and what it found.
-    pub fn scrubbed(&self, mode: ScrubMode, changes: Option<&[Change]>) {
-        let result = match changes {
-            Some([]) => "clean",
-            Some(_) => "tampered",
-            None => "failed",
-        };
+    /// Counts a check of the published version: `clean`, `tampered` or `failed`.
+    pub fn scrubbed(&self, mode: ScrubMode, result: &'static str) {
         self.scrubs.get_or_create(&vec![("mode", mode.as_str()), ("result", result)]).inc();
-        for change in changes.unwrap_or_default() {
-            let _ = self.tampered.get_or_create(&vec![("change", change.change.as_str())]).inc();
-        }
+    }
+
+    /// Counts a file that was found changed.
+    pub fn tampered(&self, change: ChangeKind) {
+        self.tampered.get_or_create(&vec![("change", change.as_str())]).inc();
     }
 
     /// The exposition in OpenMetrics text format, with gauges as `status` has them.

@@ -133,7 +133,7 @@ impl Store {
     pub fn current(&self) -> Result<Option<FolderName>> {
         let link = self.link_path();
         let Some(target) = fs::read_link(&link)? else { return Ok(None) };
-        if !link.exists() {
+        if !fs::exists(&link)? {
             return Ok(None);
         }
         let name = target.strip_prefix(VERSIONS).ok().and_then(Path::to_str).and_then(|n| n.parse().ok());
@@ -141,6 +141,22 @@ impl Store {
             let message = format!("{} points to {}, which dagsync did not make", link.display(), target.display());
             Error::new(ErrorKind::Refused, "read store", message).with_hint("move it away or choose another link name")
         })
+    }
+
+    /// The current folder, which should be `expected`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] when the link or the folder behind it is gone, or the link points to another folder.
+    pub fn check_link(&self, expected: Option<&FolderName>) -> Result<Option<FolderName>> {
+        let found = self.current()?;
+        let Some(expected) = expected.filter(|expected| Some(*expected) != found.as_ref()) else { return Ok(found) };
+        let link = self.link_path();
+        let message = match found {
+            Some(found) => format!("{} points to {found}, not to {expected}", link.display()),
+            None => format!("{} or what it pointed to is gone; it was {expected}", link.display()),
+        };
+        Err(Error::new(ErrorKind::Mismatch, "read store", message)
+            .with_hint("something else than dagsync writes there; the next sync publishes a fresh copy"))
     }
 
     /// The manifest of `version`; `None` when the store does not have it.

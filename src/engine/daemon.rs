@@ -29,25 +29,25 @@ impl Wake {
 /// # Errors
 /// The last error, when `max_failures` syncs in a row failed.
 pub async fn run_loop(engine: Engine, config: &Config, wake: &Wake, token: &CancellationToken) -> Result<()> {
-    let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
-    let now = Instant::now();
-    let next_scrub = scrub_after(now, config);
-    Loop { engine, config, backoff, failures: 0, next_sync: now, next_scrub }.turn(wake, token).await
+    let mut daemon = Loop::new(engine, config);
+    daemon.next_scrub = scrub_after(Instant::now(), config);
+    daemon.turn(wake, token).await
 }
 
 /// Syncs once, trying again after errors that may pass until `config.timeout` is over.
+///
+/// # Errors
+/// The last error. What was published before stays.
 pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken) -> Result<SyncReport> {
-    let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
-    let deadline = Instant::now() + config.timeout;
-    let mut once = Loop { engine, config, backoff, failures: 0, next_sync: deadline, next_scrub: None };
+    let mut once = Loop::new(engine, config);
+    let deadline = once.next_sync + config.timeout;
     loop {
-        let error = match once.attempt(token).await {
+        let error = match once.attempt(token, Some(deadline.into_std())).await {
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
         once.failed(&error);
-        let too_often = config.max_failures >= 0 && once.failures >= config.max_failures.unsigned_abs();
-        if !error.is_retryable() || too_often || once.next_sync >= deadline || token.is_cancelled() {
+        if !error.is_retryable() || once.is_exhausted() || once.next_sync >= deadline {
             return Err(error);
         }
         tokio::select! {
@@ -72,7 +72,17 @@ enum Due {
     Scrub,
 }
 
-impl Loop<'_> {
+impl<'a> Loop<'a> {
+    fn new(engine: Engine, config: &'a Config) -> Self {
+        let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
+        Self { engine, config, backoff, failures: 0, next_sync: Instant::now(), next_scrub: None }
+    }
+
+    /// Whether so many syncs in a row failed that it is time to give up.
+    fn is_exhausted(&self) -> bool {
+        self.config.max_failures >= 0 && self.failures >= self.config.max_failures.unsigned_abs()
+    }
+
     async fn turn(&mut self, wake: &Wake, token: &CancellationToken) -> Result<()> {
         loop {
             self.engine.parts.board.beat();
@@ -101,7 +111,7 @@ impl Loop<'_> {
     }
 
     async fn sync(&mut self, token: &CancellationToken) -> Result<()> {
-        match self.attempt(token).await {
+        match self.attempt(token, None).await {
             Ok(_) => {
                 self.failures = 0;
                 self.next_sync = Instant::now() + jittered(self.config.period, self.config.jitter, fastrand::f64());
@@ -109,7 +119,7 @@ impl Loop<'_> {
             Err(error) if token.is_cancelled() && error.kind() == ErrorKind::Cancelled => {}
             Err(error) => {
                 self.failed(&error);
-                if self.config.max_failures >= 0 && self.failures >= self.config.max_failures.unsigned_abs() {
+                if self.is_exhausted() {
                     return Err(error);
                 }
             }
@@ -117,9 +127,9 @@ impl Loop<'_> {
         Ok(())
     }
 
-    async fn attempt(&mut self, token: &CancellationToken) -> Result<SyncReport> {
+    async fn attempt(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<SyncReport> {
         self.engine.open(token).await?;
-        let report = self.engine.sync(token).await;
+        let report = self.engine.sync(token, deadline).await;
         memory::trim();
         report
     }
@@ -133,9 +143,10 @@ impl Loop<'_> {
         self.next_sync = Instant::now() + wait;
         self.engine.parts.metrics.failed(error.kind(), self.failures);
         self.engine.parts.board.update(|status| status.fail(error, self.failures, SystemTime::now()));
+        let stays = self.engine.parts.board.read().version.map_or_else(|| "none".to_owned(), |v| v.to_string());
         tracing::error!(
-            kind = error.kind().as_str(), attempts = self.failures, next_in_ms = wait.as_millis() as u64, %error,
-            "sync failed; the last good version stays"
+            kind = error.kind().as_str(), attempts = self.failures, next_in_ms = wait.as_millis() as u64, published = stays,
+            %error, "sync failed"
         );
     }
 

@@ -88,15 +88,15 @@ impl Story {
 async fn a_sync_publishes_and_a_second_one_does_nothing() {
     let story = Story::new(&[file("a.py", "1"), file("b.py", "2")]);
     let mut engine = story.open().await;
-    let first = engine.sync(&story.token).await.unwrap();
+    let first = engine.sync(&story.token, None).await.unwrap();
     assert!(first.published && first.counts.written == 2 && first.files == 2);
-    let again = engine.sync(&story.token).await.unwrap();
+    let again = engine.sync(&story.token, None).await.unwrap();
     assert!(!again.published && again.version == first.version);
     assert_eq!(story.faults.calls(Call::Materialize), 1, "an unchanged revision is not brought again");
     let status = story.board.read();
     assert_eq!((status.state, status.version, status.ready), (SyncState::Converged, Some(first.version), true));
     story.source.commit(&[file("a.py", "3")]);
-    let update = engine.sync(&story.token).await.unwrap();
+    let update = engine.sync(&story.token, None).await.unwrap();
     assert_eq!((update.counts.written, update.counts.linked), (1, 1));
 }
 
@@ -104,10 +104,10 @@ async fn a_sync_publishes_and_a_second_one_does_nothing() {
 async fn equal_content_under_a_new_revision_moves_the_revision_only() {
     let story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
-    let first = engine.sync(&story.token).await.unwrap();
+    let first = engine.sync(&story.token, None).await.unwrap();
     let link = std::fs::read_link(story.config.root.join("current")).unwrap();
     let revision = story.source.commit(&[]);
-    let second = engine.sync(&story.token).await.unwrap();
+    let second = engine.sync(&story.token, None).await.unwrap();
     assert!(!second.published && second.version == first.version && second.revision == revision);
     assert_eq!(story.board.read().revision, Some(revision));
     assert_eq!(std::fs::read_link(story.config.root.join("current")).unwrap(), link);
@@ -117,19 +117,19 @@ async fn equal_content_under_a_new_revision_moves_the_revision_only() {
 async fn whatever_fails_the_last_good_version_stays() {
     let story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
-    let good = engine.sync(&story.token).await.unwrap();
+    let good = engine.sync(&story.token, None).await.unwrap();
     story.source.commit(&[file("a.py", "2"), file("b.py", "2")]);
     let kinds = [ErrorKind::Unreachable, ErrorKind::NotFound, ErrorKind::Unauthorized, ErrorKind::Corrupt];
     story.faults.next(Call::Resolve, kinds.map(Fault::Error));
     story.faults.next(Call::Materialize, kinds.map(Fault::Late));
     story.faults.next(Call::Materialize, [Fault::Cut { files: 1 }, Fault::Panic]);
     for attempt in 0..10 {
-        engine.sync(&story.token).await.unwrap_err();
+        engine.sync(&story.token, None).await.unwrap_err();
         assert_eq!(story.read("a.py"), "1", "attempt {attempt}");
         let drafts = std::fs::read_dir(story.config.root.join(".dagsync/staging")).unwrap().count();
         assert_eq!(drafts, 0, "attempt {attempt}");
     }
-    assert!(engine.sync(&story.token).await.unwrap().version != good.version);
+    assert!(engine.sync(&story.token, None).await.unwrap().version != good.version);
     assert_eq!(story.read("b.py"), "2");
 }
 
@@ -137,22 +137,22 @@ async fn whatever_fails_the_last_good_version_stays() {
 async fn a_source_that_becomes_empty_does_not_delete_every_dag() {
     let mut story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
-    engine.sync(&story.token).await.unwrap();
+    engine.sync(&story.token, None).await.unwrap();
     story.source.commit(&[delete("a.py")]);
-    let error = engine.sync(&story.token).await.unwrap_err();
+    let error = engine.sync(&story.token, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(story.read("a.py"), "1");
     drop(engine);
     story.config.allow_empty = true;
     let mut engine = story.open().await;
-    assert_eq!(engine.sync(&story.token).await.unwrap().files, 0);
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().files, 0);
 }
 
 #[tokio::test]
 async fn a_touched_file_is_named_counted_and_repaired() {
     let story = Story::new(&[file("a.py", "1"), file("b.py", "2")]);
     let mut engine = story.open().await;
-    let good = engine.sync(&story.token).await.unwrap();
+    let good = engine.sync(&story.token, None).await.unwrap();
     story.tamper("a.py", "by hand");
     let report = engine.scrub(&story.token, ScrubMode::Stat).await.unwrap().unwrap();
     assert_eq!(report.changes[0].path.as_str(), "a.py");
@@ -160,7 +160,7 @@ async fn a_touched_file_is_named_counted_and_repaired() {
     assert_eq!((status.state, status.tampered[0].change), (SyncState::Tampered, ChangeKind::Modified));
     assert!(story.counted("dagsync_tampered_files_total{change=\"modified\"} 1"));
     let touched = std::fs::read_link(story.config.root.join("current")).unwrap();
-    let repair = engine.sync(&story.token).await.unwrap();
+    let repair = engine.sync(&story.token, None).await.unwrap();
     assert!(repair.published && repair.version == good.version);
     assert_eq!((repair.counts.written, repair.counts.linked), (1, 1));
     assert_eq!(story.read("a.py"), "1");
@@ -173,32 +173,95 @@ async fn a_touched_file_is_named_counted_and_repaired() {
 async fn a_touched_version_is_repaired_while_the_source_is_down() {
     let story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
-    engine.sync(&story.token).await.unwrap();
+    engine.sync(&story.token, None).await.unwrap();
     story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
     story.tamper("a.py", "by hand");
     engine.scrub(&story.token, ScrubMode::Full).await.unwrap();
-    assert!(engine.sync(&story.token).await.unwrap().published);
+    assert!(engine.sync(&story.token, None).await.unwrap().published);
     assert_eq!(story.read("a.py"), "1");
-    engine.sync(&story.token).await.unwrap_err();
+    engine.sync(&story.token, None).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn a_version_whose_manifest_is_damaged_is_published_anew() {
     let story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
-    let version = engine.sync(&story.token).await.unwrap().version;
+    let version = engine.sync(&story.token, None).await.unwrap().version;
     let manifest = story.config.root.join(".dagsync/manifests").join(version.hex());
     std::fs::write(&manifest, "").unwrap();
     engine.scrub(&story.token, ScrubMode::Stat).await.unwrap_err();
     assert_eq!(story.board.read().state, SyncState::Tampered);
-    assert!(engine.sync(&story.token).await.unwrap().published);
+    assert!(engine.sync(&story.token, None).await.unwrap().published);
     assert!(engine.scrub(&story.token, ScrubMode::Full).await.unwrap().unwrap().changes.is_empty());
+}
+
+#[tokio::test]
+async fn a_link_that_was_removed_or_turned_is_noticed_and_restored() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    let old = engine.sync(&story.token, None).await.unwrap();
+    story.source.commit(&[file("a.py", "2")]);
+    let good = engine.sync(&story.token, None).await.unwrap();
+    let link = story.config.root.join("current");
+    let turn_back = || std::os::unix::fs::symlink(format!("versions/{}", old.version.hex()), &link).unwrap();
+    let remove_tree = || {
+        let target = story.config.root.join(std::fs::read_link(&link).unwrap());
+        std::fs::rename(target, story.config.root.join("away")).unwrap();
+        std::fs::remove_file(&link).unwrap();
+    };
+    let remove = || std::fs::remove_file(&link).unwrap();
+    let turn = || {
+        std::fs::remove_file(&link).unwrap();
+        turn_back();
+    };
+    for damage in [&remove as &dyn Fn(), &turn, &remove_tree] {
+        damage();
+        engine.scrub(&story.token, ScrubMode::Stat).await.unwrap_err();
+        assert_eq!(story.board.read().state, SyncState::Tampered);
+        let repaired = engine.sync(&story.token, None).await.unwrap();
+        assert_eq!((repaired.version, story.read("a.py").as_str()), (good.version, "2"));
+        assert_eq!(story.board.read().state, SyncState::Converged);
+    }
+    std::fs::remove_file(&link).unwrap();
+    assert!(engine.sync(&story.token, None).await.unwrap().published, "also without a check");
+    assert!(story.counted("dagsync_tampered_files_total{change=\"removed\"} 4"));
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_published_is_counted_as_added() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    std::fs::set_permissions(story.current(""), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(story.current("x\ny.py"), "").unwrap();
+    engine.scrub(&story.token, ScrubMode::Stat).await.unwrap_err();
+    let status = story.board.read();
+    assert_eq!(status.state, SyncState::Tampered);
+    assert!(status.last_error.as_ref().unwrap().message.contains("x\\ny.py"));
+    assert!(story.counted("dagsync_tampered_files_total{change=\"added\"} 1"));
+    assert!(engine.sync(&story.token, None).await.unwrap().published);
+    assert!(!story.current("x\ny.py").exists());
+}
+
+#[tokio::test]
+async fn a_daemon_without_the_lock_does_not_touch_the_store() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut first = story.open().await;
+    first.sync(&story.token, None).await.unwrap();
+    let indexes = story.config.root.join(".dagsync/indexes");
+    std::fs::remove_dir_all(&indexes).unwrap();
+    let mut second = story.engine();
+    assert_eq!(second.open(&story.token).await.unwrap_err().kind(), ErrorKind::Locked);
+    assert!(second.scrub(&story.token, ScrubMode::Full).await.unwrap().is_none());
+    assert_eq!(std::fs::read_dir(&indexes).unwrap().count(), 0);
+    drop(first);
+    second.open(&story.token).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_restart_while_the_source_is_down_is_ready_at_once() {
     let story = Story::new(&[file("a.py", "1")]);
-    let version = story.open().await.sync(&story.token).await.unwrap().version;
+    let version = story.open().await.sync(&story.token, None).await.unwrap().version;
     story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
     let restarted = Story { board: fresh_board(&story), ..story };
     assert!(!restarted.board.read().ready);
@@ -206,20 +269,20 @@ async fn a_restart_while_the_source_is_down_is_ready_at_once() {
     let status = restarted.board.read();
     assert_eq!((status.ready, status.version), (true, Some(version)));
     assert_eq!(status.revision.as_ref().map(Revision::as_str), Some("memory-1"));
-    engine.sync(&restarted.token).await.unwrap_err();
+    engine.sync(&restarted.token, None).await.unwrap_err();
     assert!(restarted.board.read().ready);
 }
 
 #[tokio::test]
 async fn a_restart_on_a_touched_version_is_not_ready() {
     let story = Story::new(&[file("a.py", "1")]);
-    story.open().await.sync(&story.token).await.unwrap();
+    story.open().await.sync(&story.token, None).await.unwrap();
     story.tamper("a.py", "by hand");
     let restarted = Story { board: fresh_board(&story), ..story };
     let mut engine = restarted.open().await;
     let status = restarted.board.read();
     assert_eq!((status.ready, status.state), (false, SyncState::Tampered));
-    engine.sync(&restarted.token).await.unwrap();
+    engine.sync(&restarted.token, None).await.unwrap();
     assert!(restarted.board.read().ready);
 }
 
@@ -231,8 +294,8 @@ fn fresh_board(story: &Story) -> StatusBoard {
 #[tokio::test]
 async fn the_first_sync_of_a_process_brings_the_tree_again() {
     let story = Story::new(&[file("a.py", "1")]);
-    story.open().await.sync(&story.token).await.unwrap();
-    let again = story.open().await.sync(&story.token).await.unwrap();
+    story.open().await.sync(&story.token, None).await.unwrap();
+    let again = story.open().await.sync(&story.token, None).await.unwrap();
     assert!(!again.published);
     assert_eq!(story.faults.calls(Call::Materialize), 2);
 }
@@ -289,7 +352,7 @@ async fn the_loop_checks_and_repairs_what_is_published() {
     let mut story = Story::new(&[file("a.py", "1")]);
     story.config.scrub.interval = Duration::from_secs(1);
     story.config.period = Duration::from_secs(3600);
-    story.open().await.sync(&story.token).await.unwrap();
+    story.open().await.sync(&story.token, None).await.unwrap();
     story.tamper("a.py", "by hand");
     let repaired = |s: &Status| s.folder.as_ref().is_some_and(|f| f.to_string().ends_with(".2"));
     story.run_until(repaired).await.unwrap();
@@ -337,7 +400,7 @@ async fn a_tree_in_place_is_verified_and_never_copied() {
     let story = Story::new(&[]);
     let mut engine = story.engine_with(Arc::new(Baked(baked.path().to_owned())));
     engine.open(&story.token).await.unwrap();
-    let report = engine.sync(&story.token).await.unwrap();
+    let report = engine.sync(&story.token, None).await.unwrap();
     let by_hand = format!("{}  a.py\n", dagsync_core::Digest::of("1"));
     assert_eq!(report.version, Version::from(dagsync_core::Digest::of(by_hand)));
     assert!(!report.published && !story.current("").exists());

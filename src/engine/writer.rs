@@ -11,7 +11,9 @@ use dagsync_core::{
     Interrupt, Progress, Result, Revision, Snapshot, Staging, StagingCounts, StagingRules, Version, Warning, hash_tree,
 };
 
-use crate::store::{Draft, FolderName, KeepPolicy, Publication, Published, State, Store, StoreLock};
+use crate::store::{
+    Draft, FolderName, KeepPolicy, Publication, Published, ScrubMode, ScrubReport, State, Store, StoreLock,
+};
 
 /// A store with its lock. Cheap to clone; one thread writes at a time.
 #[derive(Debug, Clone)]
@@ -26,6 +28,14 @@ pub(super) struct Writer {
 struct Held {
     lock: StoreLock,
     state: State,
+}
+
+/// A tree that is being staged.
+#[derive(Debug)]
+pub(super) struct StagedDraft {
+    draft: Draft,
+    pub(super) staging: Staging,
+    pub(super) previous: Option<Arc<Snapshot>>,
 }
 
 /// What to publish a staged tree as.
@@ -70,19 +80,33 @@ impl Writer {
         state.folders.get(state.current.as_ref()?).map(|folder| folder.published_at)
     }
 
-    pub(super) fn stage(
+    /// Whether the link still points to what was published last.
+    pub(super) fn check_link(&self) -> Result<()> {
+        let expected = self.held().state.current.clone();
+        self.store.check_link(expected.as_ref()).map(drop)
+    }
+
+    pub(super) fn scrub(
         &self,
-        rules: StagingRules,
+        mode: ScrubMode,
+        rules: &StagingRules,
         interrupt: &Interrupt,
-        progress: Progress,
-    ) -> Result<(Draft, Staging, Option<Arc<Snapshot>>)> {
+        progress: &Progress,
+    ) -> Result<Option<ScrubReport>> {
+        let expected = self.held().state.current.clone();
+        let Some(name) = self.store.check_link(expected.as_ref())? else { return Ok(None) };
+        self.store.scrub(&name, mode, &rules.filter, &rules.limits, interrupt, progress).map(Some)
+    }
+
+    pub(super) fn stage(&self, rules: StagingRules, interrupt: &Interrupt, progress: Progress) -> Result<StagedDraft> {
         let previous = self.store.snapshot()?.map(Arc::new);
         let draft = self.store.draft(&self.held().lock)?;
         let staging = Staging::new(&draft.tree(), rules, previous.clone(), interrupt.clone(), progress)?;
-        Ok((draft, staging, previous))
+        Ok(StagedDraft { draft, staging, previous })
     }
 
-    pub(super) fn publish(&self, draft: Draft, staging: Staging, job: Job, interrupt: &Interrupt) -> Result<Brought> {
+    pub(super) fn publish(&self, staged: StagedDraft, job: Job, interrupt: &Interrupt) -> Result<Brought> {
+        let StagedDraft { draft, staging, .. } = staged;
         let tree = staging.finish()?;
         let held = &mut *self.held();
         let publication = Publication {

@@ -1,7 +1,6 @@
 //! Removing old versions, but none that a task may still import from.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use dagsync_core::fs::Folder;
@@ -63,12 +62,13 @@ impl Store {
         Ok(removed)
     }
 
+    /// Over NFS an exclusive lock needs a descriptor that may write, which a folder's may not, and a folder's lock is
+    /// not seen by other hosts: there the manifest is what to hold.
     fn is_held(&self, name: &FolderName) -> bool {
-        let held = |fd: &dyn std::os::fd::AsFd| {
-            rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
-        };
-        let by_manifest = |path: &Path| std::fs::File::open(path).is_ok_and(|file| held(&file));
-        Folder::open(self.folder_path(name)).is_ok_and(|folder| held(&folder))
-            || by_manifest(&self.manifest_path(&name.version))
+        let try_lock = |fd: &dyn std::os::fd::AsFd| rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive);
+        let folder = Folder::open(self.folder_path(name)).map(|folder| try_lock(&folder));
+        let manifest = std::fs::File::options().read(true).write(true).open(self.manifest_path(&name.version));
+        // A version whose lock cannot be asked for is kept: better too long than removed under a task.
+        matches!(folder, Ok(Err(rustix::io::Errno::WOULDBLOCK))) || manifest.is_ok_and(|file| try_lock(&file).is_err())
     }
 }

@@ -49,25 +49,25 @@ pub struct ScrubReport {
 }
 
 impl Store {
-    /// Checks the current version; `None` when there is none. Writes nothing but the version's index.
+    /// Checks the version in the folder `name`. Writes nothing but that version's index.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the manifest is missing or damaged, so that nothing can be said.
     pub fn scrub(
         &self,
+        name: &FolderName,
         mode: ScrubMode,
         filter: &Filter,
         limits: &Limits,
         interrupt: &Interrupt,
         progress: &Progress,
-    ) -> Result<Option<ScrubReport>> {
-        let Some(name) = self.current()? else { return Ok(None) };
+    ) -> Result<ScrubReport> {
         let expected = self.manifest(&name.version)?.ok_or_else(|| {
             let message = format!("{} is missing", self.manifest_path(&name.version).display());
             Error::new(ErrorKind::Corrupt, "scrub", message).with_hint("the next sync writes it anew")
         })?;
-        let path = self.folder_path(&name);
-        let index_path = self.index_path(&name);
+        let path = self.folder_path(name);
+        let index_path = self.index_path(name);
         let index = if mode == ScrubMode::Stat { StatIndex::load(&index_path) } else { StatIndex::default() };
         let now = file_system_now(&self.private("staging"))?;
         // What readers see counts, so nothing but the caches that Python writes is left out of the check.
@@ -82,7 +82,7 @@ impl Store {
             tree.index.save(&index_path)?;
         }
         let (files, bytes, files_read) = (expected.len() as u64, tree.bytes, tree.files_read);
-        Ok(Some(ScrubReport { folder: name, path, changes, files, bytes, files_read }))
+        Ok(ScrubReport { folder: name.clone(), path, changes, files, bytes, files_read })
     }
 }
 

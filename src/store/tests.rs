@@ -90,8 +90,10 @@ impl Story {
 
     fn scrub(&self, mode: ScrubMode) -> ScrubReport {
         let limits = Limits::default();
-        let scrubbed = self.store.scrub(mode, &Filter::default(), &limits, &Interrupt::never(), &Progress::default());
-        scrubbed.unwrap().unwrap()
+        let name = self.store.current().unwrap().unwrap();
+        let scrubbed =
+            self.store.scrub(&name, mode, &Filter::default(), &limits, &Interrupt::never(), &Progress::default());
+        scrubbed.unwrap()
     }
 
     fn current(&self, path: &str) -> PathBuf {

@@ -140,6 +140,15 @@ impl Error {
             }
             _ => None,
         };
+        // Waiting does not mend these; a person has to.
+        let is_lasting = matches!(
+            source.kind(),
+            std::io::ErrorKind::NotFound
+                | std::io::ErrorKind::PermissionDenied
+                | std::io::ErrorKind::ReadOnlyFilesystem
+                | std::io::ErrorKind::NotADirectory
+        );
+        let error = if is_lasting { error.permanent() } else { error };
         let error = error.with_source(source);
         match hint {
             Some(hint) => error.with_hint(hint),

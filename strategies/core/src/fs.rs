@@ -252,6 +252,23 @@ pub fn read_link(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+/// Whether something is at `path`, links followed. What cannot be asked is an error, not an absence.
+pub fn exists(path: &Path) -> Result<bool> {
+    // A name that another NFS client has just replaced may be stale for a moment.
+    const TRIES: usize = 5;
+    for _ in 0..TRIES {
+        match std::fs::metadata(path) {
+            Ok(_) => return Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) if e.raw_os_error() == Some(Errno::STALE.raw_os_error()) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(e) => return Err(Error::io("stat", path, e)),
+        }
+    }
+    Err(Error::io("stat", path, Errno::STALE))
+}
+
 /// Removes a folder with everything in it, also where its folders are read-only; it may be gone already.
 pub fn remove_tree(path: &Path, interrupt: &Interrupt) -> Result<()> {
     let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(()) };

@@ -1,0 +1,108 @@
+//! Checking what is published: whether readers still find it, and whether it still is what was published.
+
+use std::time::SystemTime;
+
+use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, blocking};
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::writer::Writer;
+use crate::store::{ScrubMode, ScrubReport};
+
+impl Engine {
+    /// Checks the published version. What is wrong with it is reported with its paths and counted; the next sync
+    /// publishes a fresh copy. `None` when nothing is published or the store is not open.
+    pub async fn scrub(&mut self, token: &CancellationToken, mode: ScrubMode) -> Result<Option<ScrubReport>> {
+        let Some(writer) = self.writer.clone() else { return Ok(None) };
+        let interrupt = Interrupt::new(token.clone(), None);
+        let (rules, progress) = (self.rules.clone(), self.parts.progress.clone());
+        let scrub = move |interrupt: &Interrupt| writer.scrub(mode, &rules, interrupt, &progress);
+        let result = blocking(&interrupt, "scrub", scrub).await;
+        match &result {
+            Ok(None) => {}
+            Ok(Some(report)) => self.note_report(mode, report),
+            Err(error) if error.kind() == ErrorKind::Cancelled => {}
+            Err(error) => match blame(error) {
+                Some(change) => self.distrust_unseen(mode, error, change),
+                None => {
+                    self.parts.metrics.scrubbed(mode, "failed");
+                    tracing::error!(mode = mode.as_str(), %error, "the published version could not be checked");
+                }
+            },
+        }
+        result
+    }
+
+    /// The mode of the next periodic check: every `full_every`th reads everything.
+    pub fn next_scrub_mode(&mut self, full_every: u64) -> ScrubMode {
+        self.checks += 1;
+        if full_every > 0 && self.checks.is_multiple_of(full_every) { ScrubMode::Full } else { ScrubMode::Stat }
+    }
+
+    /// Whether the published copy is known to be touched.
+    pub const fn is_tampered(&self) -> bool {
+        self.tampered
+    }
+
+    /// A link that was removed or turned elsewhere is noticed at every sync, not only at the next check.
+    pub(super) async fn notice_a_lost_link(&mut self, interrupt: &Interrupt, writer: &Writer) -> Result<()> {
+        let writer = writer.clone();
+        let found = blocking(interrupt, "read store", move |_| writer.check_link()).await;
+        match found {
+            Err(error) if error.kind() == ErrorKind::Mismatch && !self.tampered => {
+                self.distrust_unseen(ScrubMode::Stat, &error, ChangeKind::Removed);
+                Ok(())
+            }
+            Err(error) if error.kind() != ErrorKind::Mismatch => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_report(&mut self, mode: ScrubMode, report: &ScrubReport) {
+        let version = report.folder.version();
+        self.parts.board.update(|status| {
+            status.version = Some(version);
+            status.folder = Some(report.folder.clone());
+            (status.files, status.bytes) = (report.files, report.bytes);
+        });
+        self.parts.metrics.scrubbed(mode, if report.changes.is_empty() { "clean" } else { "tampered" });
+        for change in &report.changes {
+            let path = report.path.join(change.path.as_path());
+            tracing::error!(%version, path = %path.display(), change = change.change.as_str(), "tampered");
+            self.parts.metrics.tampered(change.change);
+        }
+        if !report.changes.is_empty() {
+            self.distrust(&report.changes);
+        }
+    }
+
+    /// Something is wrong with the tree that has no path of its own, or one that cannot be published.
+    fn distrust_unseen(&mut self, mode: ScrubMode, error: &Error, change: ChangeKind) {
+        self.parts.metrics.scrubbed(mode, "tampered");
+        self.parts.metrics.tampered(change);
+        tracing::error!(mode = mode.as_str(), change = change.as_str(), %error, "tampered");
+        self.distrust(&[]);
+        self.parts.board.update(|status| status.fail(error, 1, SystemTime::now()));
+    }
+
+    fn distrust(&mut self, changes: &[Change]) {
+        self.tampered = true;
+        self.parts.board.update(|status| status.tamper(changes, SystemTime::now()));
+    }
+}
+
+/// What was done to the store when a check fails because of what lies there; `None` when something else is the cause.
+/// A fresh copy mends all of these.
+fn blame(error: &Error) -> Option<ChangeKind> {
+    let is_unreadable = error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error());
+    match error.kind() {
+        // A name that cannot be published, or more than the limits allow.
+        ErrorKind::Refused | ErrorKind::LimitExceeded => Some(ChangeKind::Added),
+        // The link or what it pointed to.
+        ErrorKind::Mismatch => Some(ChangeKind::Removed),
+        // The manifest, or a file that is being written.
+        ErrorKind::Corrupt | ErrorKind::Changed => Some(ChangeKind::Modified),
+        _ if is_unreadable => Some(ChangeKind::Modified),
+        _ => None,
+    }
+}
