@@ -32,6 +32,7 @@ use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Manifest, Result, Snapsh
 pub use lock::StoreLock;
 pub use prune::KeepPolicy;
 pub use publish::{Draft, Publication, Published};
+pub(crate) use scrub::is_behind_a_link;
 pub use scrub::{ScrubMode, ScrubReport};
 pub use state::{FolderState, State};
 

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use dagsync_core::tree::HashedTree;
 use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Filter, Interrupt, Manifest, Result, Version};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Exit, Style, files};
 use super::args::{Globs, Output, VerifyArgs};
 use super::tree::{manifest_file, published, read_folder};
-use crate::store::Store;
+use crate::store::{Store, is_behind_a_link};
 
 /// What a tree should be.
 struct Expected {
@@ -75,12 +74,6 @@ fn what(args: &VerifyArgs) -> Result<(PathBuf, Expected, bool)> {
 
 fn whole(manifest: Manifest) -> Expected {
     Expected { version: manifest.version(), manifest: Some(manifest) }
-}
-
-/// A link to a folder may show files under names that the daemon's globs leave out; they are no addition.
-fn is_behind_a_link(change: &Change, tree: &HashedTree, filter: &Filter) -> bool {
-    let path = change.path.as_str();
-    change.change == ChangeKind::Added && !filter.keeps(path) && tree.index.get(path).is_none()
 }
 
 /// What has become of a file that should be there.

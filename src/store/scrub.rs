@@ -87,7 +87,7 @@ impl Store {
 }
 
 /// A link to a folder may show files under names that the globs leave out; they are no addition.
-fn is_behind_a_link(change: &Change, tree: &HashedTree, filter: &Filter) -> bool {
+pub(crate) fn is_behind_a_link(change: &Change, tree: &HashedTree, filter: &Filter) -> bool {
     change.change == ChangeKind::Added
         && !filter.keeps(change.path.as_str())
         && tree.index.get(change.path.as_str()).is_none()
