@@ -153,6 +153,7 @@ fn a_value_of_the_wrong_form_is_named_with_its_origin() {
         ("max_failures: many", "is not a whole number"),
         ("allow_empty: perhaps", "is not true or false"),
         ("http: {bind: localhost}", "http.bind: \"localhost\" from file"),
+        ("http: {bind: 'localhost:8466'}", "such as 127.0.0.1:8466"),
         ("limits: {files: -1}", "limits.files: -1 from file"),
         ("keep: {pinned: [v1]}", "keep.pinned: [\"v1\"] from file"),
         ("source: [", "cannot be read"),
