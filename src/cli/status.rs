@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use dagsync_core::{Registry, Result, printable};
+use dagsync_core::{Error, ErrorKind, Registry, Result, printable};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Exit, Style, columns};
@@ -80,7 +80,8 @@ fn reachable(bind: SocketAddr) -> SocketAddr {
 
 /// The link is the truth; what the state file adds may be missing.
 fn store(store: &Store, root: &str) -> Result<Json> {
-    let folder = store.current()?.ok_or_else(|| nothing(root))?;
+    let absent = || if store.exists() { nothing(root) } else { no_store(root) };
+    let folder = store.current()?.ok_or_else(absent)?;
     let mut status = json!({"root": root, "version": folder.version(), "folder": folder});
     if let Some(manifest) = store.manifest(&folder.version())? {
         status["files"] = manifest.len().into();
@@ -94,6 +95,11 @@ fn store(store: &Store, root: &str) -> Result<Json> {
         status["published_at"] = humantime::format_rfc3339_millis(known.published_at).to_string().into();
     }
     Ok(status)
+}
+
+fn no_store(root: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "read status", format!("there is no store at {root}"))
+        .with_hint("give the folder of --root, or a daemon's URL such as http://10.0.0.7:8466")
 }
 
 fn table(status: &Json, style: Style) -> String {
