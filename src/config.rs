@@ -27,7 +27,7 @@ pub fn load(registry: &Registry, inputs: &Inputs) -> Result<Loaded> {
     let config = check::typed(&settings)?;
     check::validate(&config, &settings)?;
     let mut warnings = layers.warnings;
-    warnings.extend(check::secrets(&settings));
+    warnings.extend(check::secrets(&settings)?);
     Ok(Loaded { config, settings, warnings, registry: registry.clone() })
 }
 

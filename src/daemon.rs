@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dagsync_core::{Error, ErrorKind, Filter, Limits, Progress, Result, Strategy};
+use dagsync_core::{Error, ErrorKind, Filter, Progress, Result, Strategy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -64,9 +64,8 @@ fn assemble(
     let filter = Arc::new(Filter::new(&config.include, &config.exclude)?);
     let board = StatusBoard::new(&config.pod, name, strategy.to_string(), filter.hash(), SystemTime::now());
     let metrics = Metrics::default();
-    let limits = Limits::from(&config.limits);
     tracing::info!(
-        strategy = name, source = %strategy, root = %config.root.display(), filter = %filter.hash(), files_max = limits.files,
+        strategy = name, source = %strategy, root = %config.root.display(), filter = %filter.hash(),
         "dagsync {}", env!("CARGO_PKG_VERSION")
     );
     let parts = Parts { name: name.to_owned(), strategy, board: board.clone(), metrics: metrics.clone(), progress };

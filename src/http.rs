@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use dagsync_core::{Interrupt, Version, blocking, fs};
 use serde_json::json;
 use subtle::ConstantTimeEq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::Wake;
 use crate::metrics::Metrics;
@@ -25,6 +27,10 @@ pub use server::serve;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TOKEN_MAX: u64 = 4096;
+/// Manifests that are in memory at once: one of 100,000 files has about 10 MB.
+const MANIFESTS: usize = 4;
+/// The longest that a client waits for its turn to get one.
+const MANIFEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What the endpoints answer from.
 #[derive(Debug, Clone)]
@@ -50,7 +56,7 @@ pub fn router(endpoints: Endpoints) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
-        .route("/v1/versions/{version}/manifest", get(manifest))
+        .route("/v1/versions/{version}/manifest", get(manifest).layer(Extension(Turns::new())))
         .route("/v1/sync", post(sync))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path") })
         .layer(from_fn(harden))
@@ -87,17 +93,51 @@ async fn status(State(endpoints): Shared) -> Response {
     axum::Json(&*endpoints.board.read()).into_response()
 }
 
-async fn manifest(State(endpoints): Shared, Path(version): Path<String>) -> Response {
+async fn manifest(
+    State(endpoints): Shared,
+    Extension(turns): Extension<Turns>,
+    Path(version): Path<String>,
+) -> Response {
     let Ok(version) = version.parse::<Version>() else {
         return problem(StatusCode::BAD_REQUEST, "a version is 64 lower-case hex digits");
     };
+    let Some(turn) = turns.take().await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many manifests are being read; ask again");
+    };
     let store = endpoints.store.clone();
-    match blocking(&Interrupt::never(), "read manifest", move |_| store.manifest(&version)).await {
-        Ok(Some(manifest)) => {
-            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], manifest.to_bytes()).into_response()
+    match blocking(&Interrupt::never(), "read manifest", move |_| store.manifest_bytes(&version)).await {
+        Ok(Some(bytes)) => {
+            let body = Body::from(Bytes::from_owner(Sending { bytes, _turn: turn }));
+            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
         }
         Ok(None) => problem(StatusCode::NOT_FOUND, "this store does not have that version"),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// The right to hold a manifest in memory.
+#[derive(Debug, Clone)]
+struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MANIFESTS)))
+    }
+
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::time::timeout(MANIFEST_WAIT, self.0.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+/// A manifest on its way to a client; the turn ends when the last byte was sent or the client is gone.
+struct Sending {
+    bytes: Vec<u8>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Sending {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

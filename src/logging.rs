@@ -1,6 +1,6 @@
 //! Logging to standard error: text for people, one JSON object a line for machines.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use dagsync_core::{Error, ErrorKind, Result};
 use tracing::Subscriber;
@@ -33,12 +33,20 @@ pub fn start(logging: &Logging) -> Result<()> {
 }
 
 /// Called for every event. A progress line may stand on a terminal: it makes room and is drawn again below.
+#[cfg(not(test))]
 fn error_stream() -> std::io::Stderr {
+    use std::io::Write;
     let mut stream = std::io::stderr();
     if stream.is_terminal() {
         let _ = stream.write_all(b"\r\x1b[2K");
     }
     stream
+}
+
+/// In a test, lines are shown when it fails.
+#[cfg(test)]
+fn error_stream() -> fmt::TestWriter {
+    fmt::TestWriter::new()
 }
 
 fn subscriber<W>(logging: &Logging, writer: W) -> Result<impl Subscriber + Send + Sync + 'static>

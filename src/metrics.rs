@@ -25,6 +25,16 @@ pub enum Stability {
     Unstable,
 }
 
+impl Stability {
+    /// The word for the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Unstable => "unstable",
+        }
+    }
+}
+
 /// One line of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricInfo {
@@ -293,6 +303,15 @@ mod tests {
             METRICS.iter().map(|m| (m.name.trim_end_matches("_total").to_owned(), m.kind.to_owned())).collect();
         assert_eq!(exported, table);
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_name_ends_with_its_unit() {
+        for m in METRICS {
+            let name = m.name.trim_end_matches("_total");
+            let unit = ["bytes", "seconds"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
+            assert_eq!(m.unit, unit.unwrap_or_default(), "{}", m.name);
+        }
     }
 
     #[test]

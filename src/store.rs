@@ -33,6 +33,7 @@ use rustix::fs::FileType;
 pub use lock::StoreLock;
 pub use prune::KeepPolicy;
 pub use publish::{Draft, Publication, Published};
+pub(crate) use scrub::differences;
 pub use scrub::{Scrub, ScrubMode, ScrubReport};
 pub use state::{FolderState, State};
 
@@ -165,6 +166,14 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the file is not the manifest of that version.
     pub fn manifest(&self, version: &Version) -> Result<Option<Manifest>> {
+        self.manifest_bytes(version)?.map(|bytes| Manifest::parse(&bytes)).transpose()
+    }
+
+    /// The same as it lies in the store: its digest is checked, its lines are not read.
+    ///
+    /// # Errors
+    /// As [`Store::manifest`].
+    pub fn manifest_bytes(&self, version: &Version) -> Result<Option<Vec<u8>>> {
         let path = self.manifest_path(version);
         let Some(bytes) = fs::read(&path, MANIFEST_MAX)? else { return Ok(None) };
         if Version::from(Digest::of(&bytes)) != *version {
@@ -172,7 +181,7 @@ impl Store {
             return Err(Error::new(ErrorKind::Corrupt, "read manifest", message)
                 .with_hint("it was edited or damaged; the next sync writes it anew"));
         }
-        Manifest::parse(&bytes).map(Some)
+        Ok(Some(bytes))
     }
 
     /// What the store remembers of revisions and times, without changing anything; `None` when it is lost.

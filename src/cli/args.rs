@@ -116,7 +116,8 @@ pub(crate) enum Command {
     Once(Box<OnceArgs>),
     /// Show what a daemon or a store is on
     ///
-    /// Exit status 1 means that a daemon answered, and that it is stale or tampered.
+    /// Exit status 1 means that a daemon answered, and that it is stale or tampered, or starting with an error; of a
+    /// store only what is published is shown, and 2 means that nothing is.
     Status(StatusArgs),
     /// Print the version of a folder
     ///

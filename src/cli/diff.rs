@@ -37,6 +37,7 @@ fn describe(a: &Named, b: &Named, changes: &[Change], style: Style) -> String {
         out.push('\n');
     }
     out.push_str(&columns(&[[from.to_string(), a.name.clone()], [to.to_string(), b.name.clone()]]));
-    out.push_str(&format!("{} differ\n", files(changes.len())));
+    let differ = if changes.len() == 1 { "differs" } else { "differ" };
+    out.push_str(&format!("{} {differ}\n", files(changes.len())));
     out
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use dagsync_core::{Registry, Result, printable};
+use dagsync_core::{Error, ErrorKind, Registry, Result, printable};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Exit, Style, columns};
@@ -42,14 +42,20 @@ pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs,
     } else {
         store(&Store::new(&target, link), &target)?
     };
-    let exit = match status["state"].as_str() {
-        Some("stale" | "tampered") => Exit::Mismatch,
-        _ => Exit::Fine,
-    };
+    let exit = if is_well(&status) { Exit::Fine } else { Exit::Mismatch };
     Ok(match args.output {
         Output::Json => Answer::json(exit, &status),
         Output::Text => Answer::text(exit, table(&status, style)),
     })
+}
+
+/// A daemon that has not published anything yet is well as long as nothing failed.
+fn is_well(status: &Json) -> bool {
+    match status["state"].as_str() {
+        Some("stale" | "tampered") => false,
+        Some("starting") => status["last_error"].is_null(),
+        _ => true,
+    }
 }
 
 /// The daemon on this host by its configured address; without one, its store.
@@ -74,7 +80,8 @@ fn reachable(bind: SocketAddr) -> SocketAddr {
 
 /// The link is the truth; what the state file adds may be missing.
 fn store(store: &Store, root: &str) -> Result<Json> {
-    let folder = store.current()?.ok_or_else(|| nothing(root))?;
+    let absent = || if store.exists() { nothing(root) } else { no_store(root) };
+    let folder = store.current()?.ok_or_else(absent)?;
     let mut status = json!({"root": root, "version": folder.version(), "folder": folder});
     if let Some(manifest) = store.manifest(&folder.version())? {
         status["files"] = manifest.len().into();
@@ -88,6 +95,11 @@ fn store(store: &Store, root: &str) -> Result<Json> {
         status["published_at"] = humantime::format_rfc3339_millis(known.published_at).to_string().into();
     }
     Ok(status)
+}
+
+fn no_store(root: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "read status", format!("there is no store at {root}"))
+        .with_hint("give the folder of --root, or a daemon's URL such as http://10.0.0.7:8466")
 }
 
 fn table(status: &Json, style: Style) -> String {
@@ -152,6 +164,21 @@ zebra       1
 ";
         assert_eq!(table(&status, Style(false)), expected);
         assert!(table(&status, Style(true)).contains("\x1b[33mstale\x1b[0m"));
+    }
+
+    #[test]
+    fn a_daemon_that_fails_before_its_first_version_is_not_well() {
+        let error = json!({"kind": "not found", "message": "no such branch"});
+        for (state, error, well) in [
+            ("starting", Json::Null, true),
+            ("starting", error.clone(), false),
+            ("converged", Json::Null, true),
+            ("stale", error.clone(), false),
+            ("tampered", Json::Null, false),
+        ] {
+            assert_eq!(is_well(&json!({"state": state, "last_error": error})), well, "{state} {error}");
+        }
+        assert!(is_well(&json!({"root": "/dags"})), "a store has no state");
     }
 
     #[test]

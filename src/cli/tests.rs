@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::Store;
 
 /// A folder as the source, file by file.
 #[derive(Debug)]
@@ -205,6 +206,9 @@ fn diff_names_what_differs() {
     }
     let answer = ask(&format!("diff {} {}", world.path("two"), sides[0])).unwrap();
     assert!(answer.text.starts_with("modified  b.py\nremoved   c.py\n"), "{}", answer.text);
+    assert!(answer.text.ends_with("\n2 files differ\n"), "{}", answer.text);
+    let one = ask(&format!("diff {} {} --exclude c.py", world.path("two"), sides[0])).unwrap().text;
+    assert!(one.ends_with("\n1 file differs\n"), "{one}");
 }
 
 #[test]
@@ -278,6 +282,13 @@ fn what_is_not_published_is_said() {
         let error = ask(&line).unwrap_err();
         assert_eq!(Exit::from(error.kind()), Exit::Failed, "{error}");
     }
+    for folder in [world.path("one"), world.path("no")] {
+        let error = ask(&format!("status {folder}")).unwrap_err().to_string();
+        assert!(error.contains(&format!("there is no store at {folder}")), "{error}");
+    }
+    Store::new(world.path("empty"), "current").create().unwrap();
+    let error = ask(&format!("status {}", world.path("empty"))).unwrap_err().to_string();
+    assert!(error.contains("has no published version yet"), "{error}");
     assert!(ask("once --source /nowhere --strategy svn").unwrap_err().to_string().contains("compiled in: git"));
     assert!(ask("once").unwrap_err().to_string().contains("source is not set"));
 }

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use dagsync_core::tree::HashedTree;
 use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Filter, Interrupt, Manifest, Result, Version};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Exit, Style, files};
 use super::args::{Globs, Output, VerifyArgs};
 use super::tree::{manifest_file, published, read_folder};
-use crate::store::Store;
+use crate::store::{Store, differences};
 
 /// What a tree should be.
 struct Expected {
@@ -38,11 +37,11 @@ pub(super) async fn run(args: VerifyArgs, interrupt: Interrupt, style: Style) ->
     // Of a store everything that readers see counts: its globs were applied when it was published.
     let globs = if in_store { Globs::default() } else { args.globs.clone() };
     let tree = read_folder(&dir, &globs, None, &interrupt).await?;
-    let mut changes = expected.manifest.map(|manifest| manifest.diff(&tree.manifest));
-    if let Some(changes) = changes.as_mut().filter(|_| in_store) {
-        let filter = Filter::new(&args.globs.include, &args.globs.exclude)?;
-        changes.retain(|change| !is_behind_a_link(change, &tree, &filter));
-    }
+    let filter = Filter::new(&args.globs.include, &args.globs.exclude)?;
+    let changes = expected.manifest.map(|manifest| match in_store {
+        true => differences(&manifest, &tree, &filter),
+        false => manifest.diff(&tree.manifest),
+    });
     let (found, files) = (tree.manifest.version(), tree.manifest.len());
     let verdict = Verdict { expected: expected.version, found, files, changes };
     let exit = if verdict.is_fine() { Exit::Fine } else { Exit::Mismatch };
@@ -75,12 +74,6 @@ fn what(args: &VerifyArgs) -> Result<(PathBuf, Expected, bool)> {
 
 fn whole(manifest: Manifest) -> Expected {
     Expected { version: manifest.version(), manifest: Some(manifest) }
-}
-
-/// A link to a folder may show files under names that the daemon's globs leave out; they are no addition.
-fn is_behind_a_link(change: &Change, tree: &HashedTree, filter: &Filter) -> bool {
-    let path = change.path.as_str();
-    change.change == ChangeKind::Added && !filter.keeps(path) && tree.index.get(path).is_none()
 }
 
 /// What has become of a file that should be there.

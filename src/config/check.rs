@@ -8,11 +8,13 @@ use tracing_subscriber::filter::Targets;
 
 use super::loaded::{Effective, nest};
 use super::model::Config;
-use super::redact::redact_url;
+use super::redact::holds_secret;
 use super::{value, wrong};
 
 /// Shorter periods would only keep the source's server busy.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
+/// Longer ones are mistakes, and far longer ones no clock can add up.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Names in the store that are not free for the link.
 const TAKEN: &[&str] = &[".", "..", ".dagsync", "versions"];
 
@@ -47,10 +49,16 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
         Some(e) if !fine => Err(bad(e, rule)),
         _ => Ok(()),
     };
+    for e in settings.iter().filter(|e| e.setting.kind == Kind::Duration) {
+        let duration = e.value.as_str().and_then(|text| humantime::parse_duration(text).ok());
+        check(e.setting.name, duration.is_none_or(|d| d <= MAX_DURATION), "must be 365d or less")?;
+    }
     check("period", config.period >= MIN_PERIOD, "must be 100ms or more")?;
     check("jitter", (0.0..=1.0).contains(&config.jitter), "must be from 0 to 1")?;
     check("timeout", !config.timeout.is_zero(), "must be more than 0s")?;
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
+    check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
+    limits(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     check("link", is_free_name(&config.link), "must be one name without `/` that the store does not use itself")?;
     check("backoff.initial", !config.backoff.initial.is_zero(), "must be more than 0s")?;
@@ -65,6 +73,24 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     Ok(())
 }
 
+fn limits(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> Result<()> {
+    let limits = dagsync_core::Limits::from(&config.limits);
+    for (name, value) in [
+        ("limits.files", limits.files),
+        ("limits.bytes", limits.bytes),
+        ("limits.file_bytes", limits.file_bytes),
+        ("limits.path_bytes", limits.path_bytes as u64),
+        ("limits.depth", limits.depth as u64),
+    ] {
+        check(name, value >= 1, "must be 1 or more")?;
+    }
+    Ok(())
+}
+
+fn is_interval(interval: Duration) -> bool {
+    interval.is_zero() || interval >= MIN_PERIOD
+}
+
 fn is_free_name(link: &str) -> bool {
     !link.is_empty()
         && link.len() <= 200
@@ -72,10 +98,16 @@ fn is_free_name(link: &str) -> bool {
         && !link.contains(|c: char| c == '/' || c.is_control())
 }
 
-/// Warns of secrets that stand in what is no secret setting.
-pub(super) fn secrets(settings: &[Effective]) -> Vec<String> {
-    let holds_secret =
-        |e: &&Effective| e.setting.kind != Kind::Secret && e.value.as_str().is_some_and(|t| redact_url(t) != t);
-    let warn = |e: &Effective| format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin);
-    settings.iter().filter(holds_secret).map(warn).collect()
+/// Secrets in the URLs of what is no secret setting: refused from a file or a flag, which others read; warned of from
+/// the environment.
+pub(super) fn secrets(settings: &[Effective]) -> Result<Vec<String>> {
+    let has_secret = |e: &&Effective| e.setting.kind != Kind::Secret && e.value.as_str().is_some_and(holds_secret);
+    let judge = |e: &Effective| {
+        if e.origin.starts_with("environment") {
+            return Ok(format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin));
+        }
+        Err(bad(e, "holds a password or token, which others can read there")
+            .with_hint("put it into a file and name that in git.token_file or git.password_file"))
+    };
+    settings.iter().filter(has_secret).map(judge).collect()
 }

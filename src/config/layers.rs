@@ -14,9 +14,8 @@ use super::wrong;
 /// The most bytes of a configuration file.
 const MAX_FILE: u64 = 1 << 20;
 const PREFIX: &str = "DAGSYNC_";
+/// Has our prefix and is no setting.
 const FILE_VARIABLE: &str = "DAGSYNC_CONFIG";
-/// Variables with our prefix that are no settings.
-const RESERVED: &[&str] = &[FILE_VARIABLE, "DAGSYNC_PIN_VERSION"];
 /// What the downward API conventionally provides; weaker than a setting in the file.
 const IDENTITY: &[(&str, &str)] =
     &[("pod.name", "POD_NAME"), ("pod.namespace", "POD_NAMESPACE"), ("pod.node", "NODE_NAME")];
@@ -143,7 +142,7 @@ impl Layers {
                     self.warn_of_secret(setting, &origin, text);
                     self.add(setting, &origin, &text.into(), value::from_text(setting.kind, text))?;
                 }
-                None if RESERVED.contains(&var) || is_service_link(var, text) => {}
+                None if var == FILE_VARIABLE || is_service_link(var, text) => {}
                 None => {
                     let name = var[PREFIX.len()..].to_lowercase().replace("__", ".");
                     let advice = table.advice(&name, |s| format!("{} ({})", s.env(), s.name));

@@ -132,7 +132,7 @@ pub struct Scrub {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Http {
     /// Where it listens; empty: nowhere.
-    #[serde(deserialize_with = "empty_is_none")]
+    #[serde(deserialize_with = "address")]
     pub bind: Option<SocketAddr>,
     /// The file with the bearer token for `POST /v1/sync`; empty: that path is refused.
     #[serde(deserialize_with = "empty_is_none")]
@@ -170,11 +170,13 @@ pub struct Pod {
     pub component: String,
 }
 
-fn empty_is_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
+fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+    let bad = |_| serde::de::Error::custom("must be an IP address and a port, such as 127.0.0.1:8466 or [::]:8466");
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(bad) }
 }

@@ -11,6 +11,19 @@ pub fn redact_url(url: &str) -> String {
     }
 }
 
+/// What the well-known providers of git begin their tokens with.
+const TOKENS: &[&str] = &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "ATBB"];
+/// Names of people and robots are shorter.
+const TOKEN_LENGTH: usize = 20;
+
+/// Whether a URL holds a password, or over HTTP a lone user that looks like a token.
+pub(super) fn holds_secret(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let Some((user, _)) = split_user_info(rest) else { return false };
+    let is_token = || user.len() >= TOKEN_LENGTH || TOKENS.iter().any(|prefix| user.starts_with(prefix));
+    user.contains(':') || scheme.starts_with("http") && is_token()
+}
+
 /// The part before the `@`, also when a password holds a `/` that should have been escaped.
 fn split_user_info(rest: &str) -> Option<(&str, &str)> {
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -24,7 +37,17 @@ fn split_user_info(rest: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::redact_url;
+    use super::{holds_secret, redact_url};
+
+    #[test]
+    fn a_token_is_told_from_a_user() {
+        for url in ["https://ghp_x@h/x", "https://glpat-x@h/x", "http://0123456789abcdefghij@h/x", "ssh://git:pw@h/x"] {
+            assert!(holds_secret(url), "{url}");
+        }
+        for url in ["https://ada@h/x", "https://h/x@y", "ssh://a-user-with-a-long-name@h/x", "git@h:x", "/srv/a:b@c"] {
+            assert!(!holds_secret(url), "{url}");
+        }
+    }
 
     #[test]
     fn passwords_and_tokens_are_hidden() {

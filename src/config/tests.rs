@@ -132,7 +132,6 @@ fn what_kubernetes_adds_for_a_service_is_no_setting() {
         ("DAGSYNC_PORT_8466_TCP_ADDR", "10.0.0.1"),
         ("DAGSYNC_LEADER_PORT", "tcp://10.0.0.1:8466"),
         ("DAGSYNC_CONFIG", ""),
-        ("DAGSYNC_PIN_VERSION", "x"),
     ];
     Given::env(&links).load().unwrap();
     for mistake in [("DAGSYNC_HTTP__PORT", "80"), ("DAGSYNC_HTTP_PORT", "80")] {
@@ -154,6 +153,7 @@ fn a_value_of_the_wrong_form_is_named_with_its_origin() {
         ("max_failures: many", "is not a whole number"),
         ("allow_empty: perhaps", "is not true or false"),
         ("http: {bind: localhost}", "http.bind: \"localhost\" from file"),
+        ("http: {bind: 'localhost:8466'}", "such as 127.0.0.1:8466"),
         ("limits: {files: -1}", "limits.files: -1 from file"),
         ("keep: {pinned: [v1]}", "keep.pinned: [\"v1\"] from file"),
         ("source: [", "cannot be read"),
@@ -177,10 +177,29 @@ fn values_that_make_no_sense_are_refused() {
         ("DAGSYNC_LOG__LEVEL", "a=b=c"),
         ("DAGSYNC_EXCLUDE", "a["),
         ("DAGSYNC_ROOT", ""),
+        ("DAGSYNC_SCRUB__INTERVAL", "99ms"),
+        ("DAGSYNC_LIMITS__FILES", "0"),
+        ("DAGSYNC_LIMITS__BYTES", "0B"),
+        ("DAGSYNC_LIMITS__FILE_BYTES", "0"),
+        ("DAGSYNC_LIMITS__PATH_BYTES", "0"),
+        ("DAGSYNC_LIMITS__DEPTH", "0"),
     ] {
         let error = Given::env(&[(var, value)]).error();
         assert!(error.contains(&format!("from environment {var}")), "{error}");
     }
+}
+
+#[test]
+fn a_duration_that_no_clock_can_add_up_is_refused() {
+    for name in ["PERIOD", "TIMEOUT", "BACKOFF__INITIAL", "BACKOFF__MAX", "KEEP__AGE", "SCRUB__INTERVAL"] {
+        let var: &'static str = format!("DAGSYNC_{name}").leak();
+        for value in ["500000000000y", "366d"] {
+            let error = Given::env(&[(var, value)]).error();
+            assert!(error.contains(var) && error.ends_with("must be 365d or less"), "{error}");
+        }
+    }
+    let longest = Given::env(&[("DAGSYNC_TIMEOUT", "365d"), ("DAGSYNC_SCRUB__INTERVAL", "0s")]).load().unwrap();
+    assert!(longest.config.scrub.interval.is_zero());
 }
 
 #[test]
@@ -206,6 +225,20 @@ fn a_password_in_the_source_is_not_shown() {
     assert_eq!(&*loaded.config.source, "https://u:pa55@h/x.git");
     assert_eq!(loaded.warnings.len(), 1);
     assert!(!format!("{loaded:?} {:?} {:?} {}", loaded.config, loaded.warnings, loaded.config.source).contains("pa55"));
+}
+
+#[test]
+fn a_token_in_the_source_by_flag_or_file_is_refused() {
+    for url in ["https://ghp_pa55@h/x.git", "https://u:pa55@h/x.git", "ssh://git:pa55@h/x.git"] {
+        let file = format!("source: {url}").leak();
+        for given in [Given { flags: vec![("source", url)], ..Given::default() }, Given::file("c.yaml", file)] {
+            let error = given.error();
+            assert!(error.contains("git.token_file") && !error.contains("pa55"), "{error}");
+        }
+        assert_eq!(Given::env(&[("DAGSYNC_SOURCE", url)]).load().unwrap().warnings.len(), 1, "{url}");
+    }
+    let plain = Given { flags: vec![("source", "https://ada@h/x.git")], ..Given::default() }.load().unwrap();
+    assert!(plain.warnings.is_empty(), "a user is no secret");
 }
 
 #[test]

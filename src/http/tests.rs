@@ -1,6 +1,6 @@
 use std::time::{Instant, SystemTime};
 
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
 use tower::ServiceExt;
 
 use super::*;
@@ -95,6 +95,29 @@ async fn manifests_are_served_by_version_and_nothing_else_is() {
     }
     std::fs::write(folder.join(&hex), "").unwrap();
     assert_eq!(server.get(&format!("/v1/versions/{hex}/manifest")).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_in_memory_are_few_and_the_others_wait() {
+    let server = Server::new();
+    let content = "x".repeat(1 << 20);
+    let hex = dagsync_core::Digest::of(&content).to_string();
+    std::fs::write(server.home.path().join(".dagsync/manifests").join(&hex), &content).unwrap();
+    let router = router(server.endpoints.clone());
+    let ask = || async {
+        let request = Request::get(format!("/v1/versions/{hex}/manifest")).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    };
+    let mut slow = Vec::new();
+    for _ in 0..MANIFESTS {
+        slow.push(ask().await);
+        assert_eq!(slow.last().unwrap().status(), StatusCode::OK, "its lines are not read");
+    }
+    assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE, "nobody waits for ever");
+    let (next, ()) = tokio::join!(ask(), async { drop(slow.pop()) });
+    assert_eq!(next.status(), StatusCode::OK, "a turn ends with the body");
+    let body = to_bytes(slow.pop().unwrap().into_body(), 2 << 20).await.unwrap();
+    assert_eq!(body.len(), content.len());
 }
 
 #[tokio::test]

@@ -1,0 +1,35 @@
+//! A proxy between the pod and its git server, named by the environment as for curl.
+
+use crate::harness::{Nginx, Outcome, Pod, Proxy, Repo, version_of};
+
+#[test]
+fn git_over_https_goes_through_the_proxy_of_the_environment() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let (nginx, proxy) = (Nginx::serve(&repo), Proxy::start());
+    let pod = Pod::over_https(&nginx, nginx.port);
+    Outcome::of(pod.command("once").env("https_proxy", proxy.url())).ended(0, &[]);
+    let asked = proxy.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|to| *to == format!("127.0.0.1:{}", nginx.port)), "{asked:?}");
+    assert_eq!(version_of(&pod.current().unwrap()).unwrap(), repo.version());
+}
+
+#[test]
+fn no_proxy_names_hosts_that_are_reached_directly() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let (nginx, proxy) = (Nginx::serve(&repo), Proxy::start());
+    let pod = Pod::over_https(&nginx, nginx.port);
+    Outcome::of(pod.command("once").env("https_proxy", proxy.url()).env("no_proxy", "127.0.0.1")).ended(0, &[]);
+    assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
+}
+
+#[test]
+fn a_proxy_that_refuses_is_named_as_the_one_who_did() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let nginx = Nginx::serve(&repo);
+    for status in ["403 Forbidden", "502 Bad Gateway"] {
+        let proxy = Proxy::answering(status);
+        let pod = Pod::over_https(&nginx, nginx.port).set("max_failures", "0");
+        Outcome::of(pod.command("once").env("https_proxy", proxy.url())).ended(2, &["proxy", &status[..3]]);
+        assert!(pod.current().is_none() && !proxy.asked().is_empty());
+    }
+}
