@@ -164,7 +164,8 @@ impl Planner<'_> {
             _ => !filter.enters(text),
         };
         match TreePath::new(&bytes) {
-            Err(_) if std::str::from_utf8(&bytes).is_ok_and(left_out) => Ok(None),
+            // As where a folder is listed, a name that is no text is shown to the filter as text can show it.
+            Err(_) if left_out(&String::from_utf8_lossy(&bytes)) => Ok(None),
             path => path.map(Some),
         }
     }
