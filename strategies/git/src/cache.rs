@@ -9,11 +9,12 @@ use git2::{ErrorCode, ObjectType, Odb, OdbLookupFlags, Oid, PackBuilder, Reposit
 use crate::errors;
 use crate::libgit;
 use crate::location::Location;
+use crate::plan::MAX_MODULES;
 use crate::remote::{Network, holds};
 
 /// The reference that tells a server what is already here.
 const FETCHED: &str = "refs/dagsync/fetched";
-/// With more packs than this the repository is packed anew, with the wanted commit alone.
+/// With more packs than this the repository is packed anew, with the wanted commits alone.
 const MAX_PACKS: usize = 20;
 const MAX_DEPTH: usize = 256;
 
@@ -65,7 +66,7 @@ impl Cache {
             return Ok(());
         }
         self.remove_leftovers()?;
-        if self.packs()? > 2 * MAX_PACKS {
+        if self.packs()? > MAX_PACKS + MAX_MODULES {
             let many = "fetches that found nothing left too many packs";
             return Err(Error::new(ErrorKind::Corrupt, "open cache", many));
         }
@@ -74,9 +75,7 @@ impl Cache {
             None => network.fetch(&repository, location, commit, reference)?,
         }
         let mark = |repository: &Repository| repository.reference(FETCHED, commit, true, "fetched").map(drop);
-        mark(&repository).map_err(|e| errors::cache("mark fetched commit", &e))?;
-        drop(repository);
-        self.compact(commit, network)
+        mark(&repository).map_err(|e| errors::cache("mark fetched commit", &e))
     }
 
     /// Files of fetches that were killed.
@@ -98,11 +97,12 @@ impl Cache {
         Ok(names.iter().filter(|n| n.name.as_encoded_bytes().ends_with(b".pack")).count())
     }
 
-    /// Replaces many packs by one that holds only what `commit` needs.
-    fn compact(&self, commit: Oid, network: &Network<'_>) -> Result<()> {
-        if self.packs()? <= MAX_PACKS {
-            return Ok(());
-        }
+    pub(crate) fn has_many_packs(&self) -> Result<bool> {
+        Ok(self.packs()? > MAX_PACKS)
+    }
+
+    /// Replaces all packs by one that holds only what `commits` need.
+    pub(crate) fn compact(&self, commits: &[Oid], network: &Network<'_>) -> Result<()> {
         let interrupt = network.interrupt;
         let (new, old) = (fs::with_suffix(&self.path, ".new"), fs::with_suffix(&self.path, ".old"));
         fs::remove_tree(&new, interrupt)?;
@@ -110,8 +110,10 @@ impl Cache {
         let from = self.open()?;
         let to = create(&new)?;
         let whole_history = network.source.settings.depth == 0;
-        copy(&from, &to, commit, whole_history, interrupt).map_err(|e| stopped_or("pack cache", &e, interrupt))?;
-        to.reference(FETCHED, commit, true, "fetched").map_err(|e| errors::cache("mark fetched commit", &e))?;
+        copy(&from, &to, commits, whole_history, interrupt).map_err(|e| stopped_or("pack cache", &e, interrupt))?;
+        for commit in commits {
+            to.reference(FETCHED, *commit, true, "fetched").map_err(|e| errors::cache("mark fetched commit", &e))?;
+        }
         drop((from, to));
         fs::rename(&self.path, &old)?;
         fs::rename(&new, &self.path)?;
@@ -135,7 +137,7 @@ fn copy_from(folder: &Path, to: &Repository, commit: Oid, interrupt: &Interrupt)
             .with_context("commit", commit)
             .with_context("url", folder.display()));
     }
-    copy(&from, to, commit, false, interrupt).map_err(|e| match stopped_or("fetch", &e, interrupt) {
+    copy(&from, to, &[commit], false, interrupt).map_err(|e| match stopped_or("fetch", &e, interrupt) {
         // Both sides are files here; what cannot be read is taken to be the source.
         damaged if damaged.kind() == ErrorKind::Corrupt => fail(e, ErrorKind::Unreachable),
         other => other,
@@ -146,11 +148,11 @@ fn stopped_or(operation: &'static str, e: &git2::Error, interrupt: &Interrupt) -
     interrupt.check(operation).err().unwrap_or_else(|| errors::cache(operation, e))
 }
 
-/// Packs `commit` and what its tree needs into `to`, leaving out what is there already.
+/// Packs `commits` and what their trees need into `to`, leaving out what is there already.
 fn copy(
     from: &Repository,
     to: &Repository,
-    commit: Oid,
+    commits: &[Oid],
     whole_history: bool,
     interrupt: &Interrupt,
 ) -> Result<(), git2::Error> {
@@ -160,14 +162,18 @@ fn copy(
     builder.set_progress_callback(move |_, _, _| check.check("pack").is_ok())?;
     if whole_history {
         let mut walk = from.revwalk()?;
-        walk.push(commit)?;
+        for commit in commits {
+            walk.push(*commit)?;
+        }
         builder.insert_walk(&mut walk)?;
     } else {
         let there = to.odb()?;
-        builder.insert_object(commit, None)?;
-        let tree = from.find_commit(commit)?.tree_id();
-        Missing { from, there: &there, seen: HashSet::new(), interrupt }.tree(&mut builder, tree, 0)?;
-        mark_shallow(from, to, commit)?;
+        let mut missing = Missing { from, there: &there, seen: HashSet::new(), interrupt };
+        for commit in commits {
+            builder.insert_object(*commit, None)?;
+            missing.tree(&mut builder, from.find_commit(*commit)?.tree_id(), 0)?;
+            mark_shallow(from, to, *commit)?;
+        }
     }
     builder.write(&to.path().join("objects/pack"), 0o644)
 }

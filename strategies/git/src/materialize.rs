@@ -57,6 +57,7 @@ impl Work<'_> {
             Planner { network: self.network, staging: self.staging, folder: self.repositories, plan: Plan::default() };
         planner.repository(&source.location, commit, source.settings.subpath(), "", 0)?;
         let plan = planner.plan;
+        plan.compact(&self.network)?;
         cx.progress.start("stage", plan.items.len() as u64);
         self.stage(&plan)?;
         self.remove_unused(&plan.caches)

@@ -1,5 +1,7 @@
 //! What a commit's tree holds: every file and link that is wanted, across submodules, before any content is read.
 
+use std::collections::BTreeSet;
+
 use dagsync_core::{Error, ErrorKind, Result, Staging, TreePath};
 use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
@@ -11,7 +13,7 @@ use crate::settings;
 use crate::submodules::Submodules;
 
 /// Submodules in one tree, and inside one another.
-const MAX_MODULES: usize = 200;
+pub(crate) const MAX_MODULES: usize = 200;
 const MAX_MODULE_DEPTH: usize = 10;
 const MAX_GITMODULES: usize = 1 << 20;
 
@@ -40,7 +42,23 @@ pub(crate) struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) caches: Vec<Cache>,
+    /// The commit that is wanted of each of `caches`; several submodules may share one repository.
+    commits: Vec<Oid>,
     pub(crate) items: Vec<Item>,
+}
+
+impl Plan {
+    /// Compacts the caches that need it, with every commit that is wanted of them.
+    pub(crate) fn compact(&self, network: &Network<'_>) -> Result<()> {
+        for cache in &self.caches {
+            if cache.has_many_packs()? {
+                let all = self.caches.iter().zip(&self.commits);
+                let wanted: BTreeSet<Oid> = all.filter(|(c, _)| c.path() == cache.path()).map(|(_, id)| *id).collect();
+                cache.compact(&Vec::from_iter(wanted), network)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One repository on the way: its own tree, or a submodule's.
@@ -80,6 +98,7 @@ impl Planner<'_> {
         let root =
             repository.find_commit(commit).and_then(|c| c.tree()).map_err(|e| errors::cache("read commit", &e))?;
         self.plan.caches.push(cache);
+        self.plan.commits.push(commit);
         let cache = self.plan.caches.len() - 1;
         let location = location.clone();
         let mut module = Module { location, repository: &repository, cache, root, submodules: None, depth };
@@ -145,7 +164,8 @@ impl Planner<'_> {
             _ => !filter.enters(text),
         };
         match TreePath::new(&bytes) {
-            Err(_) if std::str::from_utf8(&bytes).is_ok_and(left_out) => Ok(None),
+            // As where a folder is listed, a name that is no text is shown to the filter as text can show it.
+            Err(_) if left_out(&String::from_utf8_lossy(&bytes)) => Ok(None),
             path => path.map(Some),
         }
     }

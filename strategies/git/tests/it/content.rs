@@ -1,5 +1,7 @@
 //! What ends up in staging: files, links, modes, subpaths, filters, and only what changed.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use dagsync_core::{ErrorKind, Filter, Warning};
@@ -138,6 +140,24 @@ fn a_bad_name_is_refused_with_the_name() {
     let error = Target::new(&origin.url(), &[]).sync().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("a\\\\b.py"), "{error}");
+}
+
+#[test]
+fn a_name_that_is_not_utf8_can_be_left_out() {
+    let origin = Origin::new();
+    for bad in [&b"c\xff.pyc"[..], b"bad\xff.txt", b"docs\xff/a.py"] {
+        let path = origin.path().join(OsStr::from_bytes(bad));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    origin.write("a.py", "a").commit();
+    let mut target = Target::new(&origin.url(), &[]);
+    let error = target.sync().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("bad\\xff.txt is not UTF-8"), "{error}");
+    target.filter = Filter::new(&[], &["*.txt".into(), "docs*".into()]).unwrap();
+    target.sync().unwrap();
+    assert_eq!(target.files(), files(&[("a.py", "a")]));
 }
 
 #[test]

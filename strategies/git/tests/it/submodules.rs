@@ -123,3 +123,37 @@ fn a_repository_that_holds_itself_ends() {
     target.sync().unwrap();
     assert_eq!(target.files()["me/a.py"], "a");
 }
+
+/// A repository with `count` submodules, all of one other repository, each at another commit of it.
+fn sharing(count: usize) -> (Origin, Origin) {
+    let (main, lib) = (Origin::new(), Origin::new());
+    let mut modules = String::new();
+    for i in 0..count {
+        let id = lib.write("lib.py", i.to_string()).commit();
+        modules += &format!("[submodule \"{i}\"]\n\tpath = lib_{i}\n\turl = {}\n", lib.url());
+        main.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{id},lib_{i}")]);
+    }
+    main.write(".gitmodules", modules);
+    main.git(&["add", ".gitmodules"]);
+    main.git(&["commit", "-q", "-m", "submodules"]);
+    (main, lib)
+}
+
+#[test]
+fn more_submodules_of_one_repository_than_packs_are_kept() {
+    let (main, lib) = sharing(45);
+    let all: Vec<String> = (0..45).map(|i| i.to_string()).collect();
+    let brought = |target: &Target| -> Vec<String> {
+        (0..45).map(|i| target.files()[&format!("lib_{i}/lib.py")].clone()).collect()
+    };
+    let mut targets = ["1", "0"].map(|depth| Target::new(&main.url(), &[("depth", depth)]));
+    for target in &mut targets {
+        target.sync().unwrap();
+        assert_eq!(brought(target), all);
+    }
+    std::fs::rename(lib.path().join(".git"), lib.path().join("away")).unwrap();
+    for target in &mut targets {
+        target.sync().unwrap();
+        assert_eq!(brought(target), all, "the cache has them all and is not rebuilt");
+    }
+}
