@@ -188,7 +188,7 @@ pub(crate) fn strategy(source: &str, changes: &[(&str, &str)]) -> Result<Arc<dyn
 fn snapshot(folder: &Path, staged: &StagedTree) -> Snapshot {
     let folder = Folder::open(folder).unwrap();
     let stats =
-        staged.files.iter().map(|(path, digest)| (path.clone(), (folder.stat(path.as_str()).unwrap(), *digest)));
+        staged.files.iter().map(|(path, (_, digest))| (path.clone(), (folder.stat(path.as_str()).unwrap(), *digest)));
     let index = StatIndex::new(i128::MAX, stats.collect());
     Snapshot { folder, version: staged.manifest.version(), index }
 }
