@@ -308,5 +308,8 @@ fn make_folder(path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
+#[path = "store/model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
 #[path = "store/tests.rs"]
 mod tests;

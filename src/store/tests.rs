@@ -10,18 +10,18 @@ use dagsync_core::{
 use super::*;
 
 /// A store with its lock, and a story to tell.
-struct Story {
+pub(super) struct Story {
     _home: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
     lock: StoreLock,
     state: State,
-    now: SystemTime,
+    pub(super) now: SystemTime,
 }
 
 type Files<'a> = &'a [(&'a str, &'a str)];
 
 impl Story {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let store = Store::new(home.path().join("dags"), "current");
         let lock = store.lock().unwrap();
@@ -30,7 +30,7 @@ impl Story {
         Self { _home: home, store, lock, state, now }
     }
 
-    fn stage(&self, files: Files<'_>) -> (Draft, StagedTree) {
+    pub(super) fn stage(&self, files: Files<'_>) -> (Draft, StagedTree) {
         let rules = StagingRules {
             filter: Arc::new(Filter::default()),
             limits: Limits::default(),
@@ -48,7 +48,7 @@ impl Story {
         (draft, staging.finish().unwrap())
     }
 
-    fn try_publish(&mut self, files: Files<'_>, fresh: bool, allow_empty: bool) -> Result<Published> {
+    pub(super) fn try_publish(&mut self, files: Files<'_>, fresh: bool, allow_empty: bool) -> Result<Published> {
         let (draft, tree) = self.stage(files);
         let revision = Revision::new(format!("r{}", files.len()));
         let publication = Publication {
@@ -71,7 +71,7 @@ impl Story {
         self.try_publish(files, false, false).unwrap().folder().clone()
     }
 
-    fn prune(&mut self, versions: usize, age: u64, pinned: &[Version]) -> Vec<FolderName> {
+    pub(super) fn prune(&mut self, versions: usize, age: u64, pinned: &[Version]) -> Vec<FolderName> {
         let policy = KeepPolicy {
             versions,
             age: Duration::from_secs(age),
@@ -80,7 +80,7 @@ impl Story {
         self.store.prune(&self.lock, &mut self.state, &policy, self.now, &Interrupt::never()).unwrap()
     }
 
-    fn reopen(self) -> Self {
+    pub(super) fn reopen(self) -> Self {
         let Self { _home, store, lock, now, .. } = self;
         drop(lock);
         let lock = store.lock().unwrap();
@@ -88,7 +88,7 @@ impl Story {
         Self { _home, store, lock, state, now }
     }
 
-    fn scrub(&self, mode: ScrubMode) -> ScrubReport {
+    pub(super) fn scrub(&self, mode: ScrubMode) -> ScrubReport {
         let name = self.store.current().unwrap().unwrap();
         let (filter, limits, interrupt, progress) =
             (&Filter::default(), &Limits::default(), &Interrupt::never(), &Progress::default());
@@ -100,12 +100,12 @@ impl Story {
         self.store.root().join("current").join(path)
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(super) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.current(path)).unwrap()
     }
 
     /// Edits a file as somebody with the rights would.
-    fn tamper(&self, path: &str, content: &str) {
+    pub(super) fn tamper(&self, path: &str, content: &str) {
         let path = self.current(path);
         std::fs::set_permissions(path.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap_or_default();
