@@ -1,75 +1,117 @@
 //! `kill -9` at 200 random moments: `current` is absent or whole, and the next start needs no help.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Pod, Repo, generate, version_of};
+use crate::harness::{Pod, Repo, Sshd, generate, version_of};
 
-/// Half of them during a first sync, half during an update.
-const KILLS: usize = 200;
 /// Stores that are worked on at once.
 const LANES: usize = 2;
 
 #[test]
-fn killed_at_200_random_moments() {
-    let repo = Repo::new();
-    generate(&repo.work(), 60, 1);
-    repo.commit("before");
-    let before = repo.version();
-    repo.git(&["checkout", "--quiet", "-b", "next"]);
-    generate(&repo.work(), 90, 2);
-    repo.commit("after");
-    let after = repo.version();
-    let story = Story { repo: &repo, before: &before, after: &after, longest: longest_sync(&repo) };
-    std::thread::scope(|scope| {
-        for lane in 0..LANES {
-            let story = &story;
-            scope.spawn(move || (lane..KILLS / 2).step_by(LANES).for_each(|n| story.told(n)));
-        }
-    });
+fn killed_at_184_random_moments() {
+    let world = World::of_files(60);
+    let told = world.tell(92, || Pod::new(&world.repo.file_url()));
+    told.landed(40, 10);
+}
+
+#[test]
+fn killed_at_16_random_moments_of_2000_files_over_ssh() {
+    let world = World::of_files(2_000);
+    let sshd = Sshd::start();
+    let told = world.tell(8, || Pod::over_ssh(&sshd, &world.repo, sshd.port));
+    told.landed(3, 2);
+}
+
+/// A repository with a tree on `main` and another, of other content, on `next`.
+struct World {
+    repo: Repo,
+    before: String,
+    after: String,
+}
+
+impl World {
+    fn of_files(files: usize) -> Self {
+        let repo = Repo::new();
+        generate(&repo.work(), files, 1);
+        repo.commit("before");
+        let before = repo.version();
+        repo.git(&["checkout", "--quiet", "-b", "next"]);
+        generate(&repo.work(), files + files / 2, 2);
+        repo.commit("after");
+        let after = repo.version();
+        Self { repo, before, after }
+    }
+
+    /// Lets so many stores live, each with two kills.
+    fn tell(&self, stores: usize, source: impl Fn() -> Pod + Sync) -> Story<'_> {
+        let pod = || source().set("http.bind", "").set("log.level", "info").set("git.ref", "main");
+        let longest = longest_sync(&pod);
+        let story = Story { world: self, longest, unpublished: 0.into(), staged: 0.into() };
+        std::thread::scope(|scope| {
+            for lane in 0..LANES {
+                let (story, pod) = (&story, &pod);
+                scope.spawn(move || (lane..stores).step_by(LANES).for_each(|n| story.live(n, pod())));
+            }
+        });
+        story
+    }
 }
 
 struct Story<'a> {
-    repo: &'a Repo,
-    before: &'a str,
-    after: &'a str,
+    world: &'a World,
     longest: Duration,
+    /// Kills after the daemon took the store and before it published what it was started for.
+    unpublished: AtomicUsize,
+    /// Those among them that left a staging folder behind.
+    staged: AtomicUsize,
 }
 
 impl Story<'_> {
     /// One store's life: killed in its first sync, then in an update.
-    fn told(&self, n: usize) {
+    fn live(&self, n: usize, mut pod: Pod) {
+        let World { before, after, .. } = self.world;
         let mut random = fastrand::Rng::with_seed(n as u64);
-        let pod = Pod::new(&self.repo.file_url()).set("http.bind", "").set("log.level", "info");
-        let mut pod = pod.set("git.ref", "main");
         let reader = pod.reader();
-        self.kill(&mut pod, &mut random, &[self.before]);
+        self.kill(&mut pod, &mut random, None, before);
         pod.once().ended(0, &[]);
-        assert_eq!(version_of(&pod.current().unwrap()).unwrap(), self.before);
+        assert_eq!(version_of(&pod.current().unwrap()).unwrap(), *before);
 
         pod.change("git.ref", "next");
-        self.kill(&mut pod, &mut random, &[self.before, self.after]);
+        self.kill(&mut pod, &mut random, Some(before), after);
         pod.once().ended(0, &[]);
-        assert_eq!(version_of(&pod.current().unwrap()).unwrap(), self.after);
-        reader.saw_only(&[self.before, self.after]);
+        assert_eq!(version_of(&pod.current().unwrap()).unwrap(), *after);
+        reader.saw_only(&[before, after]);
     }
 
-    fn kill(&self, pod: &mut Pod, random: &mut fastrand::Rng, whole: &[&str]) {
+    /// Kills it at a random moment on its way from `old` to `new`; one of both is what is left.
+    fn kill(&self, pod: &mut Pod, random: &mut fastrand::Rng, old: Option<&String>, new: &String) {
         pod.start();
         std::thread::sleep(self.longest.mul_f64(random.f64()));
         pod.kill();
-        if let Some(folder) = pod.current() {
-            let version = version_of(&folder).unwrap();
-            assert!(whole.contains(&version.as_str()), "{} holds {version}", folder.display());
+        let found = pod.current().map(|folder| version_of(&folder).unwrap());
+        assert!(found.as_ref() == old || found.as_ref() == Some(new), "{found:?} is neither {old:?} nor {new}");
+        if found.as_ref() == old && pod.root().join(".dagsync/lock").exists() {
+            self.unpublished.fetch_add(1, Relaxed);
+            let staging = std::fs::read_dir(pod.root().join(".dagsync/staging")).unwrap();
+            self.staged.fetch_add(staging.count().min(1), Relaxed);
         }
+    }
+
+    /// Enough kills hit a sync, and enough of them the writing of files, for the story to prove something.
+    fn landed(&self, unpublished: usize, staged: usize) {
+        let found = (self.unpublished.load(Relaxed), self.staged.load(Relaxed));
+        println!("kills before the publish: {}, while files were staged: {}", found.0, found.1);
+        assert!(found.0 >= unpublished && found.1 >= staged, "{found:?} of {:?}", (unpublished, staged));
     }
 }
 
 /// A little more than a first sync takes while as much else goes on as there will.
-fn longest_sync(repo: &Repo) -> Duration {
+fn longest_sync(pod: &(impl Fn() -> Pod + Sync)) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..LANES {
-            scope.spawn(|| Pod::new(&repo.file_url()).set("git.ref", "main").once().ended(0, &[]).code);
+            scope.spawn(|| pod().once().ended(0, &[]).code);
         }
     });
     start.elapsed().mul_f64(1.2)

@@ -1,6 +1,6 @@
 //! One tree has one version, whatever brought it and whoever computes it.
 
-use crate::harness::{Nginx, Outcome, Pod, Repo, Sshd, dagsync, example_dags, version_by_hand};
+use crate::harness::{Nginx, Outcome, Pod, Repo, Sshd, dagsync, example_dags, generate, version_by_hand};
 
 #[test]
 fn real_dags_have_one_version_over_ssh_https_and_file_and_by_hand() {
@@ -53,6 +53,20 @@ fn links_modes_and_a_subpath_come_as_git_has_them() {
     assert!(folder.join("link.py").is_symlink());
     let mode = std::os::unix::fs::PermissionsExt::mode(&folder.join("run.sh").metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o555);
+}
+
+#[test]
+fn trees_of_2000_and_of_10000_files_sync_and_verify() {
+    for files in [2_000, 10_000] {
+        let repo = Repo::new();
+        generate(&repo.work(), files, 1);
+        repo.commit("many");
+        let nginx = Nginx::serve(&repo);
+        let pod = Pod::over_https(&nginx, nginx.port);
+        assert_eq!(pod.once().ended(0, &[]).stdout, repo.version());
+        Outcome::of(dagsync().arg("verify").arg(pod.root())).ended(0, &["verified", &format!("{files} files")]);
+        assert_eq!(version_by_hand(&pod.current().unwrap()), repo.version());
+    }
 }
 
 #[test]
