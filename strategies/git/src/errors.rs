@@ -3,7 +3,7 @@
 use dagsync_core::{Error, ErrorKind, Interrupt, fs};
 use git2::{ErrorClass, ErrorCode};
 
-use crate::auth::{Answers, known_hosts};
+use crate::auth::{Answers, MAX_KNOWN_HOSTS_BYTES, known_hosts};
 use crate::location::Location;
 use crate::settings::Settings;
 
@@ -92,7 +92,7 @@ fn certificate(e: &git2::Error, location: &Location) -> Error {
 fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &str) -> Error {
     let file = known_hosts(settings);
     let shown = file.as_deref().map_or("none".into(), |f| f.display().to_string());
-    let content = file.and_then(|f| fs::read(&f, 4 << 20).ok().flatten());
+    let content = file.and_then(|f| fs::read(&f, MAX_KNOWN_HOSTS_BYTES).ok().flatten());
     let host = location.host();
     let error = |message: String| {
         Error::new(ErrorKind::Untrusted, "connect", message)

@@ -125,7 +125,7 @@ impl Network<'_> {
     fn callbacks<'b>(&'b self, answers: &'b RefCell<Answers<'_>>) -> RemoteCallbacks<'b> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.credentials(|url, user, allowed| answers.borrow_mut().credentials(url, user, allowed));
-        callbacks.certificate_check(|cert, _| Ok(answers.borrow_mut().certificate(cert)));
+        callbacks.certificate_check(|cert, _| answers.borrow_mut().certificate(cert));
         callbacks.sideband_progress(|_| self.interrupt.check("fetch").is_ok());
         callbacks.transfer_progress(|p| {
             let (total, done) = (p.total_objects() as u64, p.received_objects() as u64);
