@@ -5,6 +5,7 @@ use git2::{ErrorClass, ErrorCode};
 
 use crate::auth::{Answers, MAX_KNOWN_HOSTS_BYTES, known_hosts};
 use crate::location::Location;
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 
 /// A failed connection or transfer. `answers` knows more than libgit2 says.
@@ -21,6 +22,10 @@ pub(crate) fn network(
     }
     if let Some(failure) = answers.failure.take() {
         return failure;
+    }
+    let proxy = Proxy::of(location, |name| std::env::var(name).ok());
+    if let Some(explained) = proxy.and_then(|proxy| proxy.explain(operation, e, location)) {
+        return explained;
     }
     if e.code() == ErrorCode::Certificate || e.message().contains("certificate") {
         return match &answers.host_key {
