@@ -108,13 +108,19 @@ fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &
         return error(format!("no host keys are known, so {host} cannot be verified"))
             .with_hint(format!("mount the output of `{}` and name it in git.known_hosts_file", location.keyscan()));
     };
-    if lists_host(&String::from_utf8_lossy(&content), host, location.port()) {
+    let content = String::from_utf8_lossy(&content);
+    if lists_host(&content, host, location.port()) {
         return error(format!(
             "{host} shows another host key than the one that is known: it was renewed, or somebody answers in its place"
         ))
         .with_hint("compare the fingerprint with the one its operator publishes before you update that file");
     }
-    error(format!("the host key of {host} is not known")).with_hint(format!(
+    let error = error(format!("the host key of {host} is not known"));
+    let error = match content.lines().any(|line| line.trim_start().starts_with("@cert-authority")) {
+        true => error.with_context("not supported", "@cert-authority"),
+        false => error,
+    };
+    error.with_hint(format!(
         "if the fingerprint is the one its operator publishes, add the output of `{}` to that file",
         location.keyscan()
     ))
