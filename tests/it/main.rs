@@ -12,6 +12,7 @@ mod disk;
 mod docs;
 mod harness;
 mod leftovers;
+mod proxy;
 mod secrets;
 mod source;
 mod tamper;

@@ -129,13 +129,7 @@ fn create(path: &Path) -> Result<Repository> {
 }
 
 /// libgit2 cannot fetch a single commit from a folder, so its objects are packed straight from the repository there.
-fn copy_from(
-    location: &Location,
-    folder: &Path,
-    to: &Repository,
-    commit: Oid,
-    interrupt: &Interrupt,
-) -> Result<()> {
+fn copy_from(location: &Location, folder: &Path, to: &Repository, commit: Oid, interrupt: &Interrupt) -> Result<()> {
     let fail =
         |e: git2::Error, kind: ErrorKind| Error::new(kind, "fetch", e.message()).with_context("url", folder.display());
     let from = Repository::open(folder).map_err(|e| fail(e, ErrorKind::NotFound))?;

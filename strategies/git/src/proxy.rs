@@ -33,7 +33,9 @@ impl Proxy {
         let text = e.message().trim().replace(&self.value, self.variable);
         let url = self.url();
         let host = url.as_ref().and_then(Url::host_str).filter(|host| *host != location.host());
-        let is_unusable = text.contains(self.variable) || text.starts_with("unknown http scheme");
+        let is_unusable = text.contains(self.variable)
+            || text.starts_with("unknown http scheme")
+            || (url.is_none() && text.starts_with("invalid url"));
         if !is_unusable && !text.contains("proxy") && !host.is_some_and(|host| text.contains(host)) {
             return None;
         }
@@ -91,7 +93,8 @@ mod tests {
             (secret, generic, "failed to connect to proxy.corp: Connection refused", ErrorKind::Unreachable),
             (secret, ErrorCode::Auth, "proxy authentication required but no callback set", ErrorKind::Unauthorized),
             ("socks5://p:1080", generic, "unknown http scheme 'socks5'", ErrorKind::Config),
-            ("http://a:s3cret@:x", generic, "invalid URL: 'http://a:s3cret@:x'", ErrorKind::Config),
+            ("http://a:s3cret@", generic, "invalid URL: 'http://a:s3cret@'", ErrorKind::Config),
+            ("http://a:s3cret@:x", generic, "invalid url: malformed hostname", ErrorKind::Config),
         ] {
             let error = explained(value, code, text).unwrap();
             assert_eq!(error.kind(), kind, "{error}");

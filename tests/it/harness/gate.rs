@@ -69,7 +69,8 @@ impl State {
     }
 }
 
-fn pass(guest: TcpStream, server: u16) {
+/// Passes on both ways between `guest` and a server on this host.
+pub(super) fn pass(guest: TcpStream, server: u16) {
     let Ok(host) = TcpStream::connect(("127.0.0.1", server)) else { return };
     let one_way = |mut from: TcpStream, mut to: TcpStream| {
         std::thread::spawn(move || {
