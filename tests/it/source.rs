@@ -52,6 +52,19 @@ fn branches_tags_and_commits() {
 }
 
 #[test]
+fn a_tag_of_a_folder_is_refused_for_good() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    repo.git(&["tag", "folder", "HEAD^{tree}"]);
+    repo.git(&["tag", "-a", "-m", "annotated", "note", "HEAD:a.py"]);
+    repo.git(&["push", "--quiet", "--tags", "origin"]);
+    let nginx = Nginx::serve(&repo);
+    for (reference, kind) in [("folder", "a tree"), ("note", "a blob")] {
+        let pod = Pod::over_https(&nginx, nginx.port).set("git.ref", reference);
+        pod.once().ended(2, &[kind, "not to a commit", "git.ref"]);
+    }
+}
+
+#[test]
 fn a_hung_server_ends_in_a_timeout_and_is_forgiven() {
     let repo = Repo::with(&[("a.py", "1")]);
     let (sshd, nginx) = (Sshd::start(), Nginx::serve(&repo));

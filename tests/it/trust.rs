@@ -22,6 +22,24 @@ fn an_unknown_host_key() {
 }
 
 #[test]
+fn a_revoked_host_key_is_refused_although_it_is_known() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let sshd = Sshd::start();
+    let known = sshd.known_hosts(sshd.port);
+    let line = std::fs::read_to_string(&known).unwrap();
+    let pod = Pod::over_ssh(&sshd, &repo, sshd.port);
+    for hosts in [line.split(' ').next().unwrap(), "*"] {
+        let key = line.split_once(' ').unwrap().1;
+        std::fs::write(&known, format!("{line}\n@revoked {hosts} {key}\n")).unwrap();
+        refuses(&pod, &["marked as revoked", "known_hosts"]);
+    }
+    std::fs::write(&known, format!("@cert-authority {line}\n")).unwrap();
+    refuses(&pod, &["is not known", "not supported @cert-authority"]);
+    std::fs::write(&known, line).unwrap();
+    pod.once().ended(0, &[]);
+}
+
+#[test]
 fn a_key_that_is_not_let_in() {
     let repo = Repo::with(&[("a.py", "1")]);
     let sshd = Sshd::start();
@@ -67,5 +85,11 @@ fn a_password_that_is_rotated_is_used_without_a_restart() {
     pod.start();
     pod.wait("it is not let in", |s| !s["last_error"].is_null());
     std::fs::copy(nginx.password_file(), file.path()).unwrap();
+    pod.is_on(&repo.version());
+    nginx.change_password("next");
+    pod.wait("it is shut out", |s| !s["last_error"].is_null());
+    repo.write("a.py", "2");
+    repo.commit("second");
+    std::fs::write(file.path(), "next").unwrap();
     pod.is_on(&repo.version());
 }

@@ -10,6 +10,7 @@ use crate::location::Location;
 use crate::settings::{HostKeyCheck, Secret, Settings};
 
 const MAX_SECRET_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_KNOWN_HOSTS_BYTES: u64 = 4 << 20;
 
 /// One connection's answers, and what has to be known to explain its failure.
 #[derive(Debug)]
@@ -67,16 +68,33 @@ impl<'a> Answers<'a> {
             .with_hint("supported are a key for ssh, and a user with a password or token for https"))
     }
 
-    /// Notes the server's host key; whether it is trusted is for libgit2's check against `known_hosts` to say.
-    pub(crate) fn certificate(&mut self, cert: &Cert<'_>) -> CertificateCheckStatus {
-        let Some(key) = cert.as_hostkey() else { return CertificateCheckStatus::CertificatePassthrough };
+    /// Notes the server's host key; whether it is trusted is for libgit2's check against `known_hosts` to say, which
+    /// overlooks what is revoked there.
+    pub(crate) fn certificate(&mut self, cert: &Cert<'_>) -> Result<CertificateCheckStatus, git2::Error> {
+        let Some(key) = cert.as_hostkey() else { return Ok(CertificateCheckStatus::CertificatePassthrough) };
         let kind = key.hostkey_type().map_or("unknown", |t| t.name()).to_owned();
         let fingerprint = key.hash_sha256().map(|hash| format!("SHA256:{}", base64(hash))).unwrap_or_default();
         self.host_key = Some((kind, fingerprint));
-        match self.settings.host_key_check {
-            HostKeyCheck::Strict => CertificateCheckStatus::CertificatePassthrough,
-            HostKeyCheck::Off => CertificateCheckStatus::CertificateOk,
+        if self.settings.host_key_check == HostKeyCheck::Off {
+            return Ok(CertificateCheckStatus::CertificateOk);
         }
+        if let Err(revoked) = self.check_revoked(key.hostkey().unwrap_or_default()) {
+            self.failure = Some(revoked);
+            return Err(git2::Error::from_str("the host key is revoked"));
+        }
+        Ok(CertificateCheckStatus::CertificatePassthrough)
+    }
+
+    fn check_revoked(&self, key: &[u8]) -> Result<()> {
+        let Some(file) = known_hosts(self.settings) else { return Ok(()) };
+        let content = fs::read(&file, MAX_KNOWN_HOSTS_BYTES)?.unwrap_or_default();
+        if !is_revoked(&String::from_utf8_lossy(&content), &base64(key)) {
+            return Ok(());
+        }
+        let message = format!("{} shows a host key that is marked as revoked", self.location.host());
+        Err(Error::new(ErrorKind::Untrusted, "connect", message)
+            .with_context("git.known_hosts_file", file.display())
+            .with_hint("whoever has the key may answer in its place: the server needs a new one"))
     }
 
     fn ssh_user<'b>(&'b self, user: Option<&'b str>) -> &'b str {
@@ -132,6 +150,12 @@ impl<'a> Answers<'a> {
     fn unauthorized(&self, message: &str) -> Error {
         Error::new(ErrorKind::Unauthorized, "log in", message).with_context("url", self.location)
     }
+}
+
+/// Whether a line of `known_hosts` revokes the key. For whichever hosts it does: such a key is no longer secret.
+fn is_revoked(known_hosts: &str, key: &str) -> bool {
+    let revoked = known_hosts.lines().filter_map(|line| line.trim_start().strip_prefix("@revoked"));
+    revoked.flat_map(str::split_whitespace).any(|word| word.trim_end_matches('=') == key)
 }
 
 /// Where the trusted host keys stand: the configured file or the user's own.
@@ -190,6 +214,16 @@ mod tests {
         assert_eq!(base64(b"fo"), "Zm8");
         assert_eq!(base64(b"foobar"), "Zm9vYmFy");
         assert_eq!(base64(&[0xff; 32]), "//////////////////////////////////////////8");
+    }
+
+    #[test]
+    fn a_revoked_key_is_found_whatever_the_host_is_called() {
+        let file = "h ssh-ed25519 AAAAgood\n@revoked * ssh-ed25519 AAAAbad=\n @revoked\t|1|x=|y= ssh-rsa AAAAworse== why\n\
+                    # @revoked h ssh-rsa AAAAnote\n@cert-authority * ssh-rsa AAAAca\n";
+        assert!(is_revoked(file, "AAAAbad") && is_revoked(file, "AAAAworse"));
+        for good in ["AAAAgood", "AAAAnote", "AAAAca"] {
+            assert!(!is_revoked(file, good), "{good}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::errors;
 use crate::libgit;
 use crate::location::Location;
 use crate::plan::MAX_MODULES;
-use crate::remote::{Network, holds};
+use crate::remote::{Network, holds, refuse_other};
 
 /// The reference that tells a server what is already here.
 const FETCHED: &str = "refs/dagsync/fetched";
@@ -65,13 +65,14 @@ impl Cache {
         if holds(&repository, commit) {
             return Ok(());
         }
+        refuse_other(&repository, location, commit)?;
         self.remove_leftovers()?;
         if self.packs()? > MAX_PACKS + MAX_MODULES {
             let many = "fetches that found nothing left too many packs";
             return Err(Error::new(ErrorKind::Corrupt, "open cache", many));
         }
         match location.folder() {
-            Some(folder) => copy_from(&folder, &repository, commit, network.interrupt)?,
+            Some(folder) => copy_from(location, &folder, &repository, commit, network.interrupt)?,
             None => network.fetch(&repository, location, commit, reference)?,
         }
         let mark = |repository: &Repository| repository.reference(FETCHED, commit, true, "fetched").map(drop);
@@ -128,10 +129,11 @@ fn create(path: &Path) -> Result<Repository> {
 }
 
 /// libgit2 cannot fetch a single commit from a folder, so its objects are packed straight from the repository there.
-fn copy_from(folder: &Path, to: &Repository, commit: Oid, interrupt: &Interrupt) -> Result<()> {
+fn copy_from(location: &Location, folder: &Path, to: &Repository, commit: Oid, interrupt: &Interrupt) -> Result<()> {
     let fail =
         |e: git2::Error, kind: ErrorKind| Error::new(kind, "fetch", e.message()).with_context("url", folder.display());
     let from = Repository::open(folder).map_err(|e| fail(e, ErrorKind::NotFound))?;
+    refuse_other(&from, location, commit)?;
     if !holds(&from, commit) {
         return Err(Error::new(ErrorKind::Changed, "fetch", "the repository no longer has the commit")
             .with_context("commit", commit)

@@ -3,8 +3,9 @@
 use dagsync_core::{Error, ErrorKind, Interrupt, fs};
 use git2::{ErrorClass, ErrorCode};
 
-use crate::auth::{Answers, known_hosts};
+use crate::auth::{Answers, MAX_KNOWN_HOSTS_BYTES, known_hosts};
 use crate::location::Location;
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 
 /// A failed connection or transfer. `answers` knows more than libgit2 says.
@@ -21,6 +22,10 @@ pub(crate) fn network(
     }
     if let Some(failure) = answers.failure.take() {
         return failure;
+    }
+    let proxy = Proxy::of(location, |name| std::env::var(name).ok());
+    if let Some(explained) = proxy.and_then(|proxy| proxy.explain(operation, e, location)) {
+        return explained;
     }
     if e.code() == ErrorCode::Certificate || e.message().contains("certificate") {
         return match &answers.host_key {
@@ -92,7 +97,7 @@ fn certificate(e: &git2::Error, location: &Location) -> Error {
 fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &str) -> Error {
     let file = known_hosts(settings);
     let shown = file.as_deref().map_or("none".into(), |f| f.display().to_string());
-    let content = file.and_then(|f| fs::read(&f, 4 << 20).ok().flatten());
+    let content = file.and_then(|f| fs::read(&f, MAX_KNOWN_HOSTS_BYTES).ok().flatten());
     let host = location.host();
     let error = |message: String| {
         Error::new(ErrorKind::Untrusted, "connect", message)
@@ -103,13 +108,19 @@ fn host_key(location: &Location, settings: &Settings, kind: &str, fingerprint: &
         return error(format!("no host keys are known, so {host} cannot be verified"))
             .with_hint(format!("mount the output of `{}` and name it in git.known_hosts_file", location.keyscan()));
     };
-    if lists_host(&String::from_utf8_lossy(&content), host, location.port()) {
+    let content = String::from_utf8_lossy(&content);
+    if lists_host(&content, host, location.port()) {
         return error(format!(
             "{host} shows another host key than the one that is known: it was renewed, or somebody answers in its place"
         ))
         .with_hint("compare the fingerprint with the one its operator publishes before you update that file");
     }
-    error(format!("the host key of {host} is not known")).with_hint(format!(
+    let error = error(format!("the host key of {host} is not known"));
+    let error = match content.lines().any(|line| line.trim_start().starts_with("@cert-authority")) {
+        true => error.with_context("not supported", "@cert-authority"),
+        false => error,
+    };
+    error.with_hint(format!(
         "if the fingerprint is the one its operator publishes, add the output of `{}` to that file",
         location.keyscan()
     ))

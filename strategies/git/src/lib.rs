@@ -13,6 +13,7 @@ mod libgit;
 mod location;
 mod materialize;
 mod plan;
+mod proxy;
 mod refs;
 mod remote;
 mod settings;

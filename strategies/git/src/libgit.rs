@@ -16,7 +16,8 @@ use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Result, fs};
 use git2::{ConfigLevel, opts};
 
 /// How long a server may be silent. libgit2 waits for a socket without looking at anything else, so this is also the
-/// longest that a cancellation may have to wait; git's servers send a keep-alive every 5 s.
+/// longest that a cancellation may have to wait. Not less: git's servers send a keep-alive every 5 s only while they
+/// make a pack; before that, a busy server or one with very many references takes its time and says nothing.
 const SILENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
 const MAX_CA_BYTES: u64 = 16 << 20;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result, SyncContext, fs};
 use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteConnection,
+    AutotagOption, Direction, FetchOptions, ObjectType, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteConnection,
     RemoteUpdateFlags, Repository,
 };
 
@@ -60,7 +60,7 @@ impl Network<'_> {
             let fetched = self.try_fetch(repository, location, commit, reference, wish);
             match (fetched, wish) {
                 (Ok(()), _) if holds(repository, commit) => return Ok(()),
-                (Ok(()), _) => {}
+                (Ok(()), _) => refuse_other(repository, location, commit)?,
                 (Err(Refusal::ById), Wish::Commit) => {}
                 (Err(Refusal::ById), Wish::History) => break,
                 (Err(Refusal::Other(e)), _) => return Err(e),
@@ -125,7 +125,7 @@ impl Network<'_> {
     fn callbacks<'b>(&'b self, answers: &'b RefCell<Answers<'_>>) -> RemoteCallbacks<'b> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.credentials(|url, user, allowed| answers.borrow_mut().credentials(url, user, allowed));
-        callbacks.certificate_check(|cert, _| Ok(answers.borrow_mut().certificate(cert)));
+        callbacks.certificate_check(|cert, _| answers.borrow_mut().certificate(cert));
         callbacks.sideband_progress(|_| self.interrupt.check("fetch").is_ok());
         callbacks.transfer_progress(|p| {
             let (total, done) = (p.total_objects() as u64, p.received_objects() as u64);
@@ -181,6 +181,17 @@ impl From<Error> for Refusal {
 /// Whether the commit is in the repository.
 pub(crate) fn holds(repository: &Repository, commit: Oid) -> bool {
     repository.find_commit(commit).is_ok()
+}
+
+/// Refuses what is in the repository but is no commit: a tag may point to a folder or to a file.
+pub(crate) fn refuse_other(repository: &Repository, location: &Location, id: Oid) -> Result<()> {
+    match repository.odb().and_then(|odb| odb.read_header(id)) {
+        Err(_) | Ok((_, ObjectType::Commit)) => Ok(()),
+        Ok((_, kind)) => Err(Error::new(ErrorKind::Refused, "fetch", format!("it leads to a {kind}, not to a commit"))
+            .with_context("object", id)
+            .with_context("url", location)
+            .with_hint("name a branch, a commit or a tag of a commit in git.ref")),
+    }
 }
 
 fn proxy() -> ProxyOptions<'static> {

@@ -63,6 +63,11 @@ impl Nginx {
         self.folder.path().join("ca.pem")
     }
 
+    /// Lets nobody in any more but who knows this password.
+    pub(crate) fn change_password(&self, password: &str) {
+        std::fs::write(self.folder.path().join("users"), format!("{USER}:{{PLAIN}}{password}\n")).unwrap();
+    }
+
     /// A file that holds the password.
     pub(crate) fn password_file(&self) -> PathBuf {
         self.folder.path().join("password")

@@ -98,6 +98,22 @@ fn a_revision_that_is_gone_has_changed() {
 }
 
 #[test]
+fn a_tag_of_a_tree_or_a_blob_is_refused_for_good() {
+    let origin = Origin::new();
+    origin.write("a.py", "1").commit();
+    for (tag, object, kind) in [("folder", "HEAD^{tree}", "tree"), ("file", "HEAD:a.py", "blob")] {
+        origin.git(&["tag", tag, object]);
+        let annotated = format!("annotated-{tag}");
+        origin.git(&["tag", "-a", "-m", "annotated", &annotated, object]);
+        for reference in [tag, &annotated] {
+            let error = target(&origin, reference).sync().unwrap_err();
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, false), "{error}");
+            assert!(error.to_string().contains(&format!("a {kind}, not to a commit")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_commit_id_needs_no_server() {
     let id = "1234567890123456789012345678901234567890";
     let target = Target::new("https://127.0.0.1:1/none.git", &[("ref", id)]);
