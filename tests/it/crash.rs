@@ -101,7 +101,6 @@ impl Story<'_> {
     /// Enough kills hit a sync, and enough of them the writing of files, for the story to prove something.
     fn landed(&self, unpublished: usize, staged: usize) {
         let found = (self.unpublished.load(Relaxed), self.staged.load(Relaxed));
-        println!("kills before the publish: {}, while files were staged: {}", found.0, found.1);
         assert!(found.0 >= unpublished && found.1 >= staged, "{found:?} of {:?}", (unpublished, staged));
     }
 }
