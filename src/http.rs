@@ -19,13 +19,14 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::Wake;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
 pub use server::serve;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TOKEN_MAX: u64 = 4096;
 /// Manifests that are in memory at once: one of 100,000 files has about 10 MB.
 const MANIFESTS: usize = 4;
@@ -85,8 +86,14 @@ async fn readyz(State(endpoints): Shared) -> Response {
     }
 }
 
-async fn metrics(State(endpoints): Shared) -> Response {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], endpoints.metrics.encode(&endpoints.board.read())).into_response()
+/// OpenMetrics for who asks for it, as Prometheus does, and the older text format for everybody else.
+async fn metrics(State(endpoints): Shared, headers: HeaderMap) -> Response {
+    let text = endpoints.metrics.encode(&endpoints.board.read());
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accept.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        return ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response();
+    }
+    ([(header::CONTENT_TYPE, PLAIN)], metrics::as_plain_text(&text)).into_response()
 }
 
 async fn status(State(endpoints): Shared) -> Response {

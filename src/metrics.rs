@@ -268,6 +268,26 @@ impl Metrics {
     }
 }
 
+/// The same exposition in the text format 0.0.4, where a counter's family is called like its series and nothing marks
+/// the end.
+pub fn as_plain_text(openmetrics: &str) -> String {
+    let counters: Vec<&str> = METRICS.iter().filter_map(|m| m.name.strip_suffix("_total")).collect();
+    let mut text = String::with_capacity(openmetrics.len());
+    for line in openmetrics.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(keyword), Some(name), Some(rest)) if counters.contains(&name) => {
+                let _ = writeln!(text, "# {keyword} {name}_total {rest}");
+            }
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
 fn seconds(time: Option<SystemTime>) -> f64 {
     time.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |d| d.as_secs_f64())
 }
@@ -312,6 +332,13 @@ mod tests {
             let unit = ["bytes", "seconds"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
             assert_eq!(m.unit, unit.unwrap_or_default(), "{}", m.name);
         }
+    }
+
+    #[test]
+    fn the_older_format_names_counters_like_their_series() {
+        let text = as_plain_text(&Metrics::default().encode(&status()));
+        assert!(text.contains("# TYPE dagsync_syncs_total counter\n") && text.contains("# HELP dagsync_syncs_total "));
+        assert!(text.contains("# TYPE dagsync_sync_duration_seconds histogram\n") && !text.contains("# EOF"));
     }
 
     #[test]
