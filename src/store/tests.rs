@@ -62,7 +62,7 @@ impl Story {
         };
         let published = self.store.publish(&self.lock, &mut self.state, &draft, &tree, &publication)?;
         if matches!(published, Published::New(_)) {
-            self.store.index(published.folder(), &tree, &Limits::default(), &Interrupt::never())?;
+            self.store.index(published.folder(), &tree, &Interrupt::never())?;
         }
         Ok(published)
     }

@@ -4,7 +4,7 @@
 //! following links, files must not exist yet, and symbolic links are created only at the end, when they are known to
 //! stay inside.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -24,6 +24,7 @@ use crate::manifest::{Digest, Entry, Manifest, Version};
 use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
 use crate::progress::Progress;
+use crate::sorted::InOrder;
 use crate::tree::{self, SymlinkPolicy};
 use crate::warning::Warning;
 
@@ -69,8 +70,8 @@ pub struct StagingCounts {
 pub struct StagedTree {
     /// Every file as a reader sees it.
     pub manifest: Manifest,
-    /// The digests of the real files, links aside.
-    pub files: HashMap<TreePath, Digest>,
+    /// The digests of the real files, links aside; sorted by path.
+    pub files: Vec<(TreePath, Digest)>,
     /// Bytes of the real files.
     pub bytes: u64,
     /// What is odd but not wrong.
@@ -96,7 +97,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    files: HashMap<TreePath, Digest>,
+    files: Vec<(TreePath, Digest)>,
     links: BTreeMap<TreePath, Vec<u8>>,
     warnings: Vec<Warning>,
     counts: StagingCounts,
@@ -165,7 +166,8 @@ impl Staging {
     /// touched since; keeps its mtime. `false` means that the strategy must write it.
     pub fn reuse(&self, path: &TreePath, executable: bool, digest: &Digest) -> Result<bool> {
         let (Some(snapshot), Some(folders)) = (&self.0.previous, &self.0.previous_folders) else { return Ok(false) };
-        let Some((known, known_digest)) = snapshot.index.get(path.as_str()) else { return Ok(false) };
+        let Some(indexed) = snapshot.index.get(path.as_str()) else { return Ok(false) };
+        let (known, known_digest) = indexed;
         if known_digest != digest {
             return Ok(false);
         }
@@ -179,7 +181,7 @@ impl Staging {
         if !stat.is_file() || stat.is_executable() != executable || !stat.same_content_stat(known) {
             return Ok(false);
         }
-        if snapshot.index.proven(path.as_str(), &stat).is_none() && !self.rehash(&from, name, digest) {
+        if snapshot.index.proves(indexed, &stat).is_none() && !self.rehash(&from, name, digest) {
             return Ok(false);
         }
         let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
@@ -225,8 +227,9 @@ impl Staging {
     /// A refused link, an exceeded limit, an I/O error.
     pub fn finish(self) -> Result<StagedTree> {
         let StagingRules { filter, limits, symlinks } = &self.0.rules;
-        let State { files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
-        let resolved = links::resolve(files.keys(), &links, filter, limits)?;
+        let State { mut files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
+        files.sort_unstable();
+        let resolved = links::resolve(files.iter().map(|(path, _)| path), &links, filter, limits)?;
         symlinks.check(&resolved.skipped)?;
         for (path, target) in &resolved.links {
             let (folder, name) = path.split();
@@ -234,7 +237,11 @@ impl Staging {
         }
         self.0.folders.make_read_only()?;
         limits.check_total(resolved.files.len() as u64, 0)?;
-        let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin] };
+        let mut staged = InOrder::new(&files);
+        let entry = |(path, origin): (TreePath, TreePath)| {
+            let digest = *staged.get(&origin).expect("a reader sees only what was staged");
+            Entry { path, digest }
+        };
         let manifest = Manifest::new(resolved.files.into_iter().map(entry).collect())?;
         warnings.extend(resolved.skipped.into_iter().map(Warning::SkippedLink));
         Ok(StagedTree { manifest, files, bytes, warnings, counts })
@@ -258,7 +265,7 @@ impl Staging {
         state.bytes += bytes;
         limits.check_total((state.files.len() + state.links.len() + 1) as u64, state.bytes)?;
         count(&mut state.counts);
-        state.files.insert(path, digest);
+        state.files.push((path, digest));
         drop(state);
         self.0.progress.add(1, bytes);
         Ok(())

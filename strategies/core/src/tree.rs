@@ -1,6 +1,5 @@
 //! Hashes a folder on all cores: streaming, cancellable, with progress, and without reading what a stat index proves.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -89,30 +88,33 @@ pub struct HashedTree {
 /// [`ErrorKind::Changed`] when a file changed while it was read; a refused name, a limit, an I/O error.
 pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
     let listing = walk::list(root, reading.filter, reading.limits, reading.interrupt).map_err(vanished)?;
-    let resolved = links::resolve(listing.files.keys(), &listing.links, reading.filter, reading.limits)?;
+    let resolved =
+        links::resolve(listing.files.iter().map(|(path, _)| path), &listing.links, reading.filter, reading.limits)?;
     reading.symlinks.check(&resolved.skipped)?;
 
-    let mut known: HashMap<TreePath, (FileStat, Digest)> = HashMap::with_capacity(listing.files.len());
+    let mut indexed = reading.index.in_order();
+    let mut known: Hashed = Vec::with_capacity(listing.files.len());
     let mut unknown: Vec<(TreePath, FileStat)> = Vec::new();
-    for (path, stat) in &listing.files {
-        match reading.index.proven(path.as_str(), stat) {
-            Some(digest) => drop(known.insert(path.clone(), (*stat, digest))),
-            None => unknown.push((path.clone(), *stat)),
+    for (path, stat) in listing.files {
+        match indexed.get(&path).and_then(|entry| reading.index.proves(entry, &stat)) {
+            Some(digest) => known.push((path, (stat, digest))),
+            None => unknown.push((path, stat)),
         }
     }
     reading.progress.start("hash", unknown.len() as u64);
     let files_read = unknown.len() as u64;
     known.extend(hash_files(root, &unknown, reading)?);
+    let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
 
     let mut bytes = 0;
+    let mut hashed = index.in_order();
     let mut entries = Vec::with_capacity(resolved.files.len());
     for (path, origin) in resolved.files {
-        let (stat, digest) = known[&origin];
+        let &(stat, digest) = hashed.get(&origin).expect("a reader sees only files that were hashed");
         bytes += stat.size;
         entries.push(Entry { path, digest });
     }
     reading.limits.check_total(entries.len() as u64, bytes)?;
-    let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
     Ok(HashedTree { manifest: Manifest::new(entries)?, index, skipped: resolved.skipped, bytes, files_read })
 }
 
