@@ -39,7 +39,9 @@ pub(super) async fn read_folder(
         let reading =
             Reading { filter: &filter, limits: &LIMITS, symlinks, index: &known, now, interrupt, progress: &progress };
         let tree = hash_tree(&folder, &reading)?;
-        index.as_deref().map_or(Ok(()), |path| tree.index.save(path))?;
+        if let Some(path) = index.filter(|_| tree.files_read > 0) {
+            tree.index.save(&path)?;
+        }
         Ok(tree)
     };
     let tree = blocking(interrupt, "hash", work).await?;

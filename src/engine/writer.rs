@@ -120,7 +120,7 @@ impl Writer {
                 tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
                 0
             });
-            if let Err(error) = self.store.index(published.folder(), &tree, &job.rules.limits, interrupt) {
+            if let Err(error) = self.store.index(published.folder(), &tree, interrupt) {
                 tracing::warn!(%error, "the next check has to read every file");
             }
         }

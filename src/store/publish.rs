@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use dagsync_core::fs::{self, Folder};
-use dagsync_core::index::{FileStat, StatIndex, file_system_tick};
-use dagsync_core::{
-    Error, ErrorKind, Filter, Interrupt, Limits, Result, Revision, StagedTree, TreePath, Version, walk,
-};
+use dagsync_core::index::{StatIndex, file_system_tick};
+use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Result, Revision, StagedTree, Version};
 
 use super::{FolderName, State, Store, StoreLock, VERSIONS};
 
@@ -157,16 +155,10 @@ impl Store {
     ///
     /// Called after pruning: removing a version moves the ctime of the files it shared with this one. A file whose
     /// stat is not what was staged is left out, so the next check reads it.
-    pub fn index(&self, name: &FolderName, tree: &StagedTree, limits: &Limits, interrupt: &Interrupt) -> Result<()> {
+    pub fn index(&self, name: &FolderName, tree: &StagedTree, interrupt: &Interrupt) -> Result<()> {
         let now = file_system_tick(&self.private("staging"))?;
         let folder = Folder::open(self.folder_path(name))?;
-        let listing = walk::list(&folder, &Filter::default(), limits, interrupt)?;
-        let known = |(path, stat): (TreePath, FileStat)| {
-            let (staged, digest) = tree.files.get(&path)?;
-            stat.same_content_stat(staged).then_some((path, (stat, *digest)))
-        };
-        let entries = listing.files.into_iter().filter_map(known).collect();
-        StatIndex::new(now, entries).save(&self.index_path(name))
+        StatIndex::of(folder, now, &tree.files, interrupt)?.save(&self.index_path(name))
     }
 }
 

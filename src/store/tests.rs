@@ -62,7 +62,7 @@ impl Story {
         };
         let published = self.store.publish(&self.lock, &mut self.state, &draft, &tree, &publication)?;
         if matches!(published, Published::New(_)) {
-            self.store.index(published.folder(), &tree, &Limits::default(), &Interrupt::never())?;
+            self.store.index(published.folder(), &tree, &Interrupt::never())?;
         }
         Ok(published)
     }
@@ -302,7 +302,7 @@ fn an_edit_between_publish_and_index_is_not_taken_for_what_was_staged() {
     };
     let published = story.store.publish(&story.lock, &mut story.state, &draft, &tree, &publication).unwrap();
     story.tamper("a.py", "evil");
-    story.store.index(published.folder(), &tree, &Limits::default(), &Interrupt::never()).unwrap();
+    story.store.index(published.folder(), &tree, &Interrupt::never()).unwrap();
     assert_eq!(story.scrub(ScrubMode::Stat).changes, [change("a.py", ChangeKind::Modified)]);
 }
 

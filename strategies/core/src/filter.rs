@@ -49,17 +49,28 @@ impl Filter {
 
     /// Whether the file (or symbolic link) at `path` belongs to the tree.
     pub fn keeps(&self, path: &str) -> bool {
-        if ancestors(path).skip(1).any(is_builtin_folder) || parts(path).any(is_builtin_name) {
-            return false;
-        }
-        let any = |set: &GlobSet| ancestors(path).any(|p| set.is_match(p));
-        (self.exclude.is_empty() || !any(&self.exclude)) && self.include.as_ref().is_none_or(any)
+        ancestors(path).skip(1).all(|folder| self.enters_here(folder)) && self.keeps_here(path)
+    }
+
+    /// As [`Filter::keeps`], for a path whose folder was entered: does not look at the folders above again.
+    pub fn keeps_here(&self, path: &str) -> bool {
+        let included = |set: &GlobSet| ancestors(path).any(|p| set.is_match(p));
+        !is_builtin_name(name(path)) && !self.excludes(path) && self.include.as_ref().is_none_or(included)
     }
 
     /// Whether anything below the folder at `path` can belong to the tree: `false` saves reading it.
     pub fn enters(&self, path: &str) -> bool {
-        !(parts(path).any(is_builtin_name) || ancestors(path).any(is_builtin_folder))
-            && (self.exclude.is_empty() || !ancestors(path).any(|p| self.exclude.is_match(p)))
+        ancestors(path).all(|folder| self.enters_here(folder))
+    }
+
+    /// As [`Filter::enters`], for a path whose folder was entered.
+    pub fn enters_here(&self, path: &str) -> bool {
+        let name = name(path);
+        !is_builtin_name(name) && !is_builtin_folder(name) && !self.excludes(path)
+    }
+
+    fn excludes(&self, path: &str) -> bool {
+        !self.exclude.is_empty() && self.exclude.is_match(path)
     }
 }
 
@@ -76,13 +87,12 @@ fn is_builtin_name(name: &str) -> bool {
     name == ".git" || name.ends_with(".pyc") || name.ends_with(".pyo") || name.starts_with(".nfs")
 }
 
-fn is_builtin_folder(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
+fn is_builtin_folder(name: &str) -> bool {
     matches!(name, "__pycache__" | ".dagsync" | "lost+found")
 }
 
-fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
+fn name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
 /// The path itself, then its parent folders from the inside out.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +19,9 @@ use crate::interrupt::Interrupt;
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// `NONBLOCK` so that a named pipe put in a file's place cannot hang the reader.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+/// Bytes of names that are asked for at once.
+const NAMES_BUFFER: usize = 16 * 1024;
 
 /// An open folder. Names are resolved below it and never through a symbolic link.
 #[derive(Debug)]
@@ -64,7 +67,11 @@ impl Folder {
     pub fn names(&self) -> Result<Vec<Name>> {
         let fail = |e| Error::io("list folder", &self.path, e);
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.fd).map_err(fail)? {
+        // A handle of its own, because reading moves its position.
+        let fd = rustix::fs::openat(&self.fd, ".", FOLDER, Mode::empty()).map_err(fail)?;
+        let mut buffer = Vec::with_capacity(NAMES_BUFFER);
+        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {

@@ -5,15 +5,17 @@
 //! was hashed, so its stat proves nothing and it is read again. The moment is taken from the clock of the file system
 //! that holds the tree, never from the clock of this host.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
+use crate::interrupt::Interrupt;
 use crate::manifest::Digest;
+use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
+use crate::sorted::{self, InOrder};
 
 /// Nanoseconds since 1970 on a file system's clock.
 pub type Nanos = i128;
@@ -75,27 +77,62 @@ impl FileStat {
 #[derive(Debug, Clone, Default)]
 pub struct StatIndex {
     taken_at: Nanos,
-    entries: HashMap<TreePath, (FileStat, Digest)>,
+    /// Sorted by path.
+    entries: Vec<(TreePath, (FileStat, Digest))>,
 }
 
 const HEADER: &str = "dagsync-stat-index 1";
 
 impl StatIndex {
     /// An index of files that were hashed; their stats must have been read after `taken_at` was.
-    pub fn new(taken_at: Nanos, entries: HashMap<TreePath, (FileStat, Digest)>) -> Self {
+    pub fn new(taken_at: Nanos, mut entries: Vec<(TreePath, (FileStat, Digest))>) -> Self {
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Self { taken_at, entries }
+    }
+
+    /// An index of `files` as they lie below `root` now. One whose content may have changed since its stat in `files`
+    /// was read is left out; its ctime may have moved, by linking it.
+    pub fn of(
+        root: fs::Folder,
+        taken_at: Nanos,
+        files: &[(TreePath, (FileStat, Digest))],
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let folders = OpenFolders::new(root, false);
+        let mut entries = Vec::with_capacity(files.len());
+        for (path, (known, digest)) in files {
+            interrupt.check("index")?;
+            let (folder, name) = path.split();
+            let stat = folders.get(folder).and_then(|folder| folder.stat(name));
+            if let Ok(stat) = stat.as_ref()
+                && stat.is_file()
+                && stat.same_content_stat(known)
+            {
+                entries.push((path.clone(), (*stat, *digest)));
+            }
+        }
+        Ok(Self::new(taken_at, entries))
     }
 
     /// The digest of the file at `path` if its stat proves that it did not change since.
     pub fn proven(&self, path: &str, stat: &FileStat) -> Option<Digest> {
-        let (known, digest) = self.entries.get(path)?;
+        self.proves(self.get(path)?, stat)
+    }
+
+    /// As [`StatIndex::proven`], with what [`StatIndex::get`] found.
+    pub fn proves(&self, (known, digest): &(FileStat, Digest), stat: &FileStat) -> Option<Digest> {
         let racy = known.ctime >= self.taken_at;
         (known.same(stat) && !racy).then_some(*digest)
     }
 
     /// The recorded stat and digest of the file at `path`.
     pub fn get(&self, path: &str) -> Option<&(FileStat, Digest)> {
-        self.entries.get(path)
+        sorted::position(&self.entries, path).map(|at| &self.entries[at].1)
+    }
+
+    /// For looking up many files in the order of their paths.
+    pub(crate) fn in_order(&self) -> InOrder<'_, (FileStat, Digest)> {
+        InOrder::new(&self.entries)
     }
 
     /// How many files it knows.
@@ -110,16 +147,16 @@ impl StatIndex {
 
     /// Writes the index to a file in one step.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut text = format!("{HEADER} {}\n", self.taken_at);
-        let mut entries: Vec<_> = self.entries.iter().collect();
-        entries.sort_unstable_by_key(|(path, _)| *path);
-        for (path, (s, digest)) in entries {
+        let mut text = Vec::with_capacity(self.entries.iter().map(|(path, _)| path.as_str().len() + 150).sum());
+        let _ = writeln!(text, "{HEADER} {}", self.taken_at);
+        for (path, (s, digest)) in &self.entries {
             let (size, mtime, ctime, inode) = (s.size, s.mtime, s.ctime, s.inode);
-            let _ = writeln!(text, "{digest} {size} {mtime} {ctime} {inode} {path}");
+            text.extend_from_slice(&digest.hex());
+            let _ = writeln!(text, " {size} {mtime} {ctime} {inode} {path}");
         }
         let checksum = Digest::of(&text);
         let _ = writeln!(text, "{checksum}");
-        fs::write_atomic(path, text.as_bytes())
+        fs::write_atomic(path, &text)
     }
 
     /// Reads an index. An absent, damaged or newer one is empty: everything is read again.
@@ -144,7 +181,7 @@ impl StatIndex {
         let taken_at = lines.next().and_then(|l| l.strip_prefix(HEADER)).and_then(|t| t.trim().parse().ok());
         let entries =
             lines.map(|line| parse_line(line).ok_or_else(|| bad("a line is malformed"))).collect::<Result<_>>()?;
-        Ok(Self { taken_at: taken_at.ok_or_else(|| bad("its header is unknown"))?, entries })
+        Ok(Self::new(taken_at.ok_or_else(|| bad("its header is unknown"))?, entries))
     }
 }
 
@@ -152,11 +189,16 @@ fn parse_line(line: &str) -> Option<(TreePath, (FileStat, Digest))> {
     let mut fields = line.splitn(6, ' ');
     let digest = fields.next()?.parse().ok()?;
     let size = fields.next()?.parse().ok()?;
-    let mtime = fields.next()?.parse().ok()?;
-    let ctime = fields.next()?.parse().ok()?;
+    let mtime = parse_nanos(fields.next()?)?;
+    let ctime = parse_nanos(fields.next()?)?;
     let inode = fields.next()?.parse().ok()?;
     let path = TreePath::new(fields.next()?).ok()?;
     Some((path, (FileStat { size, mtime, ctime, inode, device: 0, mode: 0 }, digest)))
+}
+
+/// Times before the year 2262 fit into 64 bits, which are read much faster.
+fn parse_nanos(text: &str) -> Option<Nanos> {
+    text.parse::<i64>().map(Nanos::from).or_else(|_| text.parse()).ok()
 }
 
 /// What time it is on the clock of the file system that holds the writable folder `path`.

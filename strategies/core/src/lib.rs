@@ -22,6 +22,7 @@ mod progress;
 mod registry;
 mod revision;
 mod setting;
+mod sorted;
 mod staging;
 mod strategy;
 mod warning;

@@ -85,6 +85,9 @@ pub fn resolve<'a>(
     limits: &Limits,
 ) -> Result<Resolved> {
     let files: Vec<&TreePath> = files.into_iter().collect();
+    if links.is_empty() {
+        return without_links(files, filter, limits);
+    }
     let mut links: BTreeMap<&TreePath, &[u8]> = links.iter().map(|(path, target)| (path, &**target)).collect();
     let mut skipped = BTreeMap::new();
     for _ in 0..MAX_ROUNDS {
@@ -103,6 +106,34 @@ pub fn resolve<'a>(
     }
     Err(Error::new(ErrorKind::Refused, "resolve links", "too many broken symbolic links depend on each other")
         .with_hint("remove those that point to nothing from the source"))
+}
+
+/// Without links a reader sees what is there.
+fn without_links(mut files: Vec<&TreePath>, filter: &Filter, limits: &Limits) -> Result<Resolved> {
+    files.sort_unstable();
+    let mut folder = "";
+    for (i, path) in files.iter().enumerate() {
+        limits.check_path(path)?;
+        let (parent, _) = path.split();
+        if i > 0 && files[i - 1] == *path || parent != folder && is_below_a_file(parent, &files) {
+            return Err(twice(path));
+        }
+        folder = parent;
+    }
+    let kept = files.into_iter().filter(|path| filter.keeps(path.as_str()));
+    let files = kept.map(|path| (path.clone(), path.clone())).collect();
+    Ok(Resolved { files, links: Vec::new(), skipped: Vec::new() })
+}
+
+/// Whether `folder` or one above it is one of the sorted `files`.
+fn is_below_a_file(folder: &str, files: &[&TreePath]) -> bool {
+    std::iter::successors(Some(folder), |folder| folder.rsplit_once('/').map(|(parent, _)| parent))
+        .any(|folder| files.binary_search_by(|file| file.as_str().cmp(folder)).is_ok())
+}
+
+fn twice(path: &TreePath) -> Error {
+    Error::new(ErrorKind::Refused, "resolve links", format!("two things in the tree are at {path}"))
+        .with_hint("remove or rename one of them in the source")
 }
 
 const ROOT: usize = 0;
@@ -131,15 +162,11 @@ impl<'a> Tree<'a> {
     }
 
     fn insert(&mut self, path: &'a TreePath, leaf: Node<'a>) -> Result<()> {
-        let twice = || {
-            Error::new(ErrorKind::Refused, "resolve links", format!("two things in the tree are at {path}"))
-                .with_hint("remove or rename one of them in the source")
-        };
         let (folder, name) = path.split();
         let mut at = ROOT;
         for part in folder.split('/').filter(|part| !part.is_empty()) {
             let next = self.0.len();
-            let Node::Folder { children, .. } = &mut self.0[at] else { return Err(twice()) };
+            let Node::Folder { children, .. } = &mut self.0[at] else { return Err(twice(path)) };
             let child = *children.entry(part).or_insert(next);
             if child == next {
                 self.0.push(Node::Folder { parent: at, children: BTreeMap::new() });
@@ -147,9 +174,9 @@ impl<'a> Tree<'a> {
             at = child;
         }
         let next = self.0.len();
-        let Node::Folder { children, .. } = &mut self.0[at] else { return Err(twice()) };
+        let Node::Folder { children, .. } = &mut self.0[at] else { return Err(twice(path)) };
         if children.insert(name, next).is_some() {
-            return Err(twice());
+            return Err(twice(path));
         }
         self.0.push(leaf);
         Ok(())

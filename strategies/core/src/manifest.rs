@@ -26,6 +26,16 @@ impl Digest {
         Self(Sha256::digest(bytes.as_ref()).into())
     }
 
+    /// The 64 hex digits.
+    pub fn hex(&self) -> [u8; 64] {
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        hex
+    }
+
     /// The raw 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -58,30 +68,37 @@ impl FromStr for Digest {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Not a hex digit.
+const BAD: u8 = 0xff;
+
+/// What each byte stands for as a hex digit: a tree has millions of them to read.
+const VALUES: [u8; 256] = {
+    let mut values = [BAD; 256];
+    let mut i = 0;
+    while i < 16 {
+        values[HEX[i] as usize] = i as u8;
+        i += 1;
+    }
+    values
+};
+
 fn parse_hex(text: &[u8]) -> Option<[u8; 32]> {
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
-    let mut out = [0; 32];
     if text.len() != 64 {
         return None;
     }
+    let mut out = [0; 32];
+    let mut seen = 0;
     for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+        seen |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(out)
+    (seen < 16).then_some(out)
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
-        }
-        f.write_str(std::str::from_utf8(&hex).expect("hex digits are ASCII"))
+        f.write_str(std::str::from_utf8(&self.hex()).expect("hex digits are ASCII"))
     }
 }
 
@@ -257,10 +274,12 @@ impl Manifest {
 
     /// The manifest as `sha256sum` prints it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        use std::io::Write;
         let mut out = Vec::with_capacity(self.0.iter().map(|e| e.path.as_str().len() + 67).sum());
         for Entry { path, digest } in &self.0 {
-            writeln!(out, "{digest}  {path}").expect("writing to memory cannot fail");
+            out.extend_from_slice(&digest.hex());
+            out.extend_from_slice(b"  ");
+            out.extend_from_slice(path.as_str().as_bytes());
+            out.push(b'\n');
         }
         out
     }

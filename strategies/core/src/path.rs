@@ -28,7 +28,9 @@ impl TreePath {
                 .with_hint("rename it in the source or leave it out with an exclude glob")
         };
         let text = std::str::from_utf8(bytes).map_err(|_| refuse("is not UTF-8"))?;
-        if text.chars().any(|c| c.is_control() || c == '\\') {
+        let is_odd = |c: char| c.is_control() || c == '\\';
+        let odd = if text.is_ascii() { text.bytes().any(|b| is_odd(b.into())) } else { text.chars().any(is_odd) };
+        if odd {
             return Err(refuse("holds a control character or a backslash"));
         }
         for part in text.split('/') {
@@ -59,7 +61,7 @@ impl TreePath {
 
     /// How many parts the path has; 1 for a file in the root.
     pub fn depth(&self) -> usize {
-        self.0.split('/').count()
+        self.0.bytes().filter(|&b| b == b'/').count() + 1
     }
 }
 

@@ -4,7 +4,7 @@
 //! following links, files must not exist yet, and symbolic links are created only at the end, when they are known to
 //! stay inside.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -24,6 +24,7 @@ use crate::manifest::{Digest, Entry, Manifest, Version};
 use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
 use crate::progress::Progress;
+use crate::sorted::{self, InOrder};
 use crate::tree::{self, SymlinkPolicy};
 use crate::warning::Warning;
 
@@ -69,8 +70,8 @@ pub struct StagingCounts {
 pub struct StagedTree {
     /// Every file as a reader sees it.
     pub manifest: Manifest,
-    /// The real files, links aside: the stat they had when their content was known, and its digest.
-    pub files: HashMap<TreePath, (FileStat, Digest)>,
+    /// The real files, links aside, sorted by path: the stat they had when their content was known, and its digest.
+    pub files: Vec<(TreePath, (FileStat, Digest))>,
     /// Bytes of the real files.
     pub bytes: u64,
     /// What is odd but not wrong.
@@ -96,7 +97,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    files: HashMap<TreePath, (FileStat, Digest)>,
+    files: Vec<(TreePath, (FileStat, Digest))>,
     links: BTreeMap<TreePath, Vec<u8>>,
     warnings: Vec<Warning>,
     counts: StagingCounts,
@@ -165,7 +166,8 @@ impl Staging {
     /// touched since; keeps its mtime. `false` means that the strategy must write it.
     pub fn reuse(&self, path: &TreePath, executable: bool, digest: &Digest) -> Result<bool> {
         let (Some(snapshot), Some(folders)) = (&self.0.previous, &self.0.previous_folders) else { return Ok(false) };
-        let Some((known, known_digest)) = snapshot.index.get(path.as_str()) else { return Ok(false) };
+        let Some(indexed) = snapshot.index.get(path.as_str()) else { return Ok(false) };
+        let (known, known_digest) = indexed;
         if known_digest != digest {
             return Ok(false);
         }
@@ -179,7 +181,7 @@ impl Staging {
         if !stat.is_file() || stat.is_executable() != executable || !stat.same_content_stat(known) {
             return Ok(false);
         }
-        if snapshot.index.proven(path.as_str(), &stat).is_none() && !self.rehash(&from, name, digest) {
+        if snapshot.index.proves(indexed, &stat).is_none() && !self.rehash(&from, name, digest) {
             return Ok(false);
         }
         let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
@@ -220,7 +222,8 @@ impl Staging {
     pub fn finish(self) -> Result<StagedTree> {
         let StagingRules { filter, limits, symlinks } = &self.0.rules;
         let State { mut files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
-        let resolved = links::resolve(files.keys(), &links, filter, limits)?;
+        files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let resolved = links::resolve(files.iter().map(|(path, _)| path), &links, filter, limits)?;
         symlinks.check(&resolved.skipped)?;
         for (path, target) in &resolved.links {
             let (folder, name) = path.split();
@@ -231,7 +234,11 @@ impl Staging {
         }
         self.0.folders.make_read_only()?;
         limits.check_total(resolved.files.len() as u64, 0)?;
-        let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: files[&origin].1 };
+        let mut staged = InOrder::new(&files);
+        let entry = |(path, origin): (TreePath, TreePath)| {
+            let &(_, digest) = staged.get(&origin).expect("a reader sees only what was staged");
+            Entry { path, digest }
+        };
         let manifest = Manifest::new(resolved.files.into_iter().map(entry).collect())?;
         warnings.extend(resolved.skipped.into_iter().map(Warning::SkippedLink));
         Ok(StagedTree { manifest, files, bytes, warnings, counts })
@@ -261,7 +268,7 @@ impl Staging {
         state.bytes += stat.size;
         limits.check_total((state.files.len() + state.links.len() + 1) as u64, state.bytes)?;
         count(&mut state.counts);
-        state.files.insert(path, (stat, digest));
+        state.files.push((path, (stat, digest)));
         drop(state);
         self.0.progress.add(1, stat.size);
         Ok(())
@@ -300,12 +307,13 @@ impl Staging {
         &self,
         shown: &TreePath,
         origin: &TreePath,
-        files: &mut HashMap<TreePath, (FileStat, Digest)>,
+        files: &mut [(TreePath, (FileStat, Digest))],
     ) -> Result<()> {
         let Some(snapshot) = &self.0.previous else { return Ok(()) };
         // The version before is dagsync's own: its links stay inside.
         let Ok(before) = rustix::fs::stat(snapshot.folder.path().join(shown.as_path())) else { return Ok(()) };
-        let (before, (stat, digest)) = (FileStat::from(&before), files[origin]);
+        let Some(at) = sorted::position(files, origin.as_str()) else { return Ok(()) };
+        let (before, (stat, digest)) = (FileStat::from(&before), files[at].1);
         if before.inode == stat.inode || second(stat.mtime) > second(before.mtime) {
             return Ok(());
         }
@@ -318,7 +326,7 @@ impl Staging {
         let fail = |e| Error::io("copy", folder.path().join(name), e);
         std::io::copy(&mut source, &mut copy).map_err(fail)?;
         set_mtime(&copy, (second(before.mtime) + 1) * NANOS).map_err(fail)?;
-        files.insert(origin.clone(), (tree::stat_of(&copy, origin)?, digest));
+        files[at].1 = (tree::stat_of(&copy, origin)?, digest);
         Ok(())
     }
 

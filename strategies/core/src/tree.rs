@@ -1,6 +1,6 @@
 //! Hashes a folder on all cores: streaming, cancellable, with progress, and without reading what a stat index proves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -91,27 +91,33 @@ pub struct HashedTree {
 /// [`ErrorKind::Changed`] when a file changed while it was read; a refused name, a limit, an I/O error.
 pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
     let listing = walk::list(root, reading.filter, reading.limits, reading.interrupt).map_err(vanished)?;
-    let resolved = links::resolve(listing.files.keys(), &listing.links, reading.filter, reading.limits)?;
+    let resolved =
+        links::resolve(listing.files.iter().map(|(path, _)| path), &listing.links, reading.filter, reading.limits)?;
     reading.symlinks.check(&resolved.skipped)?;
 
-    let mut known: HashMap<TreePath, (FileStat, Digest)> = HashMap::with_capacity(listing.files.len());
+    let mut indexed = reading.index.in_order();
+    let mut known: Hashed = Vec::with_capacity(listing.files.len());
     let mut unknown: Vec<(TreePath, FileStat)> = Vec::new();
-    for (path, stat) in &listing.files {
-        match reading.index.proven(path.as_str(), stat) {
-            Some(digest) => drop(known.insert(path.clone(), (*stat, digest))),
-            None => unknown.push((path.clone(), *stat)),
+    let bytes = listing.files.iter().map(|(_, stat)| stat.size).sum();
+    for (path, stat) in listing.files {
+        match indexed.get(&path).and_then(|entry| reading.index.proves(entry, &stat)) {
+            Some(digest) => known.push((path, (stat, digest))),
+            None => unknown.push((path, stat)),
         }
     }
     reading.progress.start("hash", unknown.len() as u64);
     let files_read = unknown.len() as u64;
     known.extend(hash_files(root, &unknown, reading)?);
+    let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
 
-    let bytes = listing.files.values().map(|stat| stat.size).sum();
     let links = listing.links.into_keys().collect();
-    let entry = |(path, origin): (TreePath, TreePath)| Entry { path, digest: known[&origin].1 };
+    let mut hashed = index.in_order();
+    let entry = |(path, origin): (TreePath, TreePath)| {
+        let &(_, digest) = hashed.get(&origin).expect("a reader sees only files that were hashed");
+        Entry { path, digest }
+    };
     let entries: Vec<Entry> = resolved.files.into_iter().map(entry).collect();
     reading.limits.check_total(entries.len() as u64, bytes)?;
-    let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
     Ok(HashedTree { manifest: Manifest::new(entries)?, index, skipped: resolved.skipped, links, bytes, files_read })
 }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ fn an_unchanged_file_is_not_read_again() {
     for name in ["b.py", "sub/c.py"] {
         entries.insert(path(name), *first.index.get(name).unwrap());
     }
-    let index = StatIndex::new(later(dir.path()), entries);
+    let index = StatIndex::new(later(dir.path()), entries.into_iter().collect());
     let second = Given { index, ..Given::default() }.hash(dir.path()).unwrap();
     assert_eq!(second.files_read, 0);
     assert_eq!(second.manifest.get("a.py"), Some(&Digest::of("a lie")));

@@ -3,7 +3,6 @@
 //! The file holds the blobs of the last tree only, so it is as bounded as a tree. It is a cache: when it is damaged it
 //! is ignored.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use dagsync_core::{Digest, Result, fs};
@@ -27,9 +26,9 @@ pub(crate) struct Blob {
     pub(crate) lfs: bool,
 }
 
-/// What is known of the blobs of a tree.
+/// What is known of the blobs of a tree, sorted by id.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Blobs(HashMap<Oid, Blob>);
+pub(crate) struct Blobs(Vec<(Oid, Blob)>);
 
 impl Blobs {
     /// Reads the file; empty when it is missing or damaged.
@@ -44,15 +43,13 @@ impl Blobs {
     }
 
     pub(crate) fn get(&self, id: Oid) -> Option<Blob> {
-        self.0.get(&id).copied()
+        self.0.binary_search_by_key(&id, |(known, _)| *known).ok().map(|at| self.0[at].1)
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut entries: Vec<_> = self.0.iter().collect();
-        entries.sort_unstable_by_key(|(id, _)| **id);
-        let mut bytes = Vec::with_capacity(MAGIC.len() + entries.len() * ENTRY + CHECKSUM);
+        let mut bytes = Vec::with_capacity(MAGIC.len() + self.0.len() * ENTRY + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
-        for (id, blob) in entries {
+        for (id, blob) in &self.0 {
             bytes.extend_from_slice(id.as_bytes());
             bytes.extend_from_slice(blob.digest.as_bytes());
             bytes.push(u8::from(blob.lfs));
@@ -68,7 +65,7 @@ impl Blobs {
         if Digest::of(content).as_bytes() != checksum || entries.len() % ENTRY != 0 {
             return None;
         }
-        entries.chunks_exact(ENTRY).map(decode_entry).collect::<Option<_>>().map(Self)
+        entries.chunks_exact(ENTRY).map(decode_entry).collect()
     }
 }
 
@@ -80,7 +77,10 @@ fn decode_entry(entry: &[u8]) -> Option<(Oid, Blob)> {
 
 impl FromIterator<(Oid, Blob)> for Blobs {
     fn from_iter<I: IntoIterator<Item = (Oid, Blob)>>(blobs: I) -> Self {
-        Self(blobs.into_iter().collect())
+        let mut blobs: Vec<_> = blobs.into_iter().collect();
+        blobs.sort_unstable_by_key(|(id, _)| *id);
+        blobs.dedup_by_key(|(id, _)| *id);
+        Self(blobs)
     }
 }
 

@@ -18,6 +18,9 @@ use crate::remote::Network;
 /// Blobs that are worth another thread.
 const BLOBS_PER_THREAD: usize = 64;
 const MAX_THREADS: usize = 8;
+/// Items that one thread takes at once: they lie side by side, and two threads that create files in one folder wait for
+/// each other.
+const RUN: usize = 32;
 
 /// Stages the tree of `commit`. A damaged cache is rebuilt once; what was staged before the damage was met stays.
 pub(crate) fn materialize(
@@ -29,11 +32,14 @@ pub(crate) fn materialize(
 ) -> Result<()> {
     let network = Network { source, cx, interrupt };
     let repositories = cx.cache.join("repositories");
-    let work = Work { network, staging, repositories: &repositories, done: Mutex::default() };
+    let mut work =
+        Work { network, staging, repositories: &repositories, before: HashSet::new(), done: Mutex::default() };
     match work.run(commit) {
         Err(e) if e.kind() == ErrorKind::Corrupt => {
             tracing::warn!(error = %e, "the git cache is damaged; rebuilding it");
             fs::remove_tree(&repositories, interrupt)?;
+            let staged = std::mem::take(&mut *work.done());
+            work.before = staged.into_iter().collect();
             work.run(commit)
         }
         done => done,
@@ -44,8 +50,10 @@ struct Work<'a> {
     network: Network<'a>,
     staging: &'a Staging,
     repositories: &'a Path,
+    /// What was staged before damage was met.
+    before: HashSet<TreePath>,
     /// What is staged.
-    done: Mutex<HashSet<TreePath>>,
+    done: Mutex<Vec<TreePath>>,
 }
 
 impl Work<'_> {
@@ -93,7 +101,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn done(&self) -> MutexGuard<'_, HashSet<TreePath>> {
+    fn done(&self) -> MutexGuard<'_, Vec<TreePath>> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,11 +144,17 @@ impl<'a> Stager<'a> {
         let odbs: Result<Vec<Odb<'_>>, _> = repositories.iter().map(Repository::odb).collect();
         let odbs = odbs.map_err(|e| errors::cache("open cache", &e))?;
         let mut found = Vec::new();
-        while let Some(item) = self.plan.items.get(self.next.fetch_add(1, Relaxed)) {
-            // Another thread's error ends the whole: let the others stop soon.
-            let staged =
-                self.item(&odbs[item.cache], item).inspect_err(|_| self.next.store(self.plan.items.len(), Relaxed))?;
-            found.extend(staged.map(|blob| (item, blob)));
+        let all = &self.plan.items;
+        while let Some(rest) = all.get(self.next.fetch_add(RUN, Relaxed)..) {
+            for item in rest.iter().take(RUN) {
+                // Another thread's error ends the whole: let the others stop soon.
+                let staged =
+                    self.item(&odbs[item.cache], item).inspect_err(|_| self.next.store(all.len() + 1, Relaxed))?;
+                found.extend(staged.map(|blob| (item, blob)));
+            }
+            if rest.len() <= RUN {
+                break;
+            }
         }
         Ok(found)
     }
@@ -149,7 +163,7 @@ impl<'a> Stager<'a> {
     fn item(&self, odb: &Odb<'_>, item: &Item) -> Result<Option<Blob>> {
         let staging = self.work.staging;
         let known = self.known.get(item.id);
-        let staged = self.work.done().contains(&item.path);
+        let staged = self.work.before.contains(&item.path);
         let blob = match (item.kind, known) {
             (Kind::Link, _) if staged => None,
             (Kind::Link, _) => {
@@ -162,7 +176,7 @@ impl<'a> Stager<'a> {
             }
             (Kind::File { executable }, _) => Some(self.write(odb, item, executable, staged)?),
         };
-        self.work.done().insert(item.path.clone());
+        self.work.done().push(item.path.clone());
         Ok(blob)
     }
 

@@ -137,17 +137,17 @@ impl Planner<'_> {
         self.network.interrupt.check("read tree")?;
         for entry in tree {
             let Some(path) = self.path(&entry, into)? else { continue };
-            let here = format!("{at}{}{}", if at.is_empty() { "" } else { "/" }, path.split().1);
+            let here = || format!("{at}{}{}", if at.is_empty() { "" } else { "/" }, path.split().1);
             match entry.kind() {
                 Some(ObjectType::Blob) => self.leaf(module.cache, &entry, path)?,
                 _ if !self.network.cx.filter.enters(path.as_str()) => {}
                 Some(ObjectType::Tree) => {
                     self.network.cx.limits.check_path(&path)?;
                     let below = module.tree(entry.id())?;
-                    self.folder(module, &below, &here, &format!("{path}/"))?;
+                    self.folder(module, &below, &here(), &format!("{path}/"))?;
                 }
                 Some(ObjectType::Commit) if self.follows(module) => {
-                    self.submodule(module, &here, entry.id(), "", &format!("{path}/"))?;
+                    self.submodule(module, &here(), entry.id(), "", &format!("{path}/"))?;
                 }
                 _ => {}
             }
