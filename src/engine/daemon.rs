@@ -139,6 +139,9 @@ impl<'a> Loop<'a> {
         })
         .await;
         memory::trim();
+        if report.as_ref().is_ok_and(|report| report.published) {
+            memory::forget_code();
+        }
         report
     }
 
