@@ -66,6 +66,8 @@ struct Loop<'a> {
     config: &'a Config,
     backoff: Backoff,
     failures: u64,
+    /// The first sync is done.
+    settled: bool,
     next_sync: Instant,
     next_scrub: Option<Instant>,
 }
@@ -79,7 +81,7 @@ enum Due {
 impl<'a> Loop<'a> {
     fn new(engine: Engine, config: &'a Config) -> Self {
         let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
-        Self { engine, config, backoff, failures: 0, next_sync: Instant::now(), next_scrub: None }
+        Self { engine, config, backoff, failures: 0, settled: false, next_sync: Instant::now(), next_scrub: None }
     }
 
     /// Whether so many syncs in a row failed that it is time to give up.
@@ -139,7 +141,8 @@ impl<'a> Loop<'a> {
         })
         .await;
         memory::trim();
-        if report.as_ref().is_ok_and(|report| report.published) {
+        if report.as_ref().is_ok_and(|report| report.published || !self.settled) {
+            self.settled = true;
             memory::forget_code();
         }
         report
