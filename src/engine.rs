@@ -26,6 +26,9 @@ use writer::{Brought, Job, StagedDraft, Writer};
 pub use backoff::Backoff;
 pub use daemon::{Wake, run_loop, run_once};
 
+/// Lines that one sync or check writes about single files at the most.
+const LOGGED: usize = 100;
+
 /// What an engine is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -129,20 +132,22 @@ impl Engine {
 
     async fn try_sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
         let start = Instant::now();
-        let own = start + self.timeout;
-        let interrupt = Interrupt::new(token.child_token(), Some(deadline.map_or(own, |d| d.min(own))));
+        let mut interrupt = self.interrupt(token, deadline);
         let Some(writer) = self.writer.clone() else {
             return Err(Error::new(ErrorKind::Unexpected, "sync", "the store is not open"));
         };
-        let cx = self.context(&interrupt, &writer);
-        let (revision, trouble) = self.wanted(&cx).await?;
+        let (revision, trouble) = self.wanted(self.context(&interrupt, &writer)).await?;
+        if trouble.is_some() {
+            // The source may have used up the time.
+            interrupt = self.interrupt(token, None);
+        }
         self.notice_a_lost_link(&interrupt, &writer).await?;
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
         }
         let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
         let draft = blocking(&interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
-        let tree = self.materialize(cx, &revision, &draft).await;
+        let tree = self.materialize(self.context(&interrupt, &writer), &revision, &draft).await;
         let job = self.job(&revision);
         let brought = match tree {
             Ok(Tree::Staged) => {
@@ -172,10 +177,10 @@ impl Engine {
 
     /// What the source offers. While it does not say, a touched version is repaired from what the strategy still has;
     /// then the error comes along, for it is still one.
-    async fn wanted(&self, cx: &SyncContext) -> Result<(Revision, Option<Error>)> {
-        let (strategy, context) = (self.parts.strategy.clone(), cx.clone());
-        let call = async move { strategy.resolve(&context).await };
-        match (self.isolation.run(&cx.interrupt, "resolve", call).await, &self.materialized) {
+    async fn wanted(&self, cx: SyncContext) -> Result<(Revision, Option<Error>)> {
+        let (strategy, interrupt) = (self.parts.strategy.clone(), cx.interrupt.clone());
+        let call = async move { strategy.resolve(&cx).await };
+        match (self.isolation.run(&interrupt, "resolve", call).await, &self.materialized) {
             (Ok(revision), _) => {
                 self.parts.board.update(|status| status.target.revision = Some(revision.clone()));
                 Ok((revision, None))
@@ -194,6 +199,11 @@ impl Engine {
         let (strategy, revision, staging) = (self.parts.strategy.clone(), revision.clone(), draft.staging.clone());
         let call = async move { strategy.materialize(&cx, &revision, &staging).await };
         self.isolation.run(&interrupt, "materialize", call).await
+    }
+
+    fn interrupt(&self, token: &CancellationToken, deadline: Option<Instant>) -> Interrupt {
+        let own = Instant::now() + self.timeout;
+        Interrupt::new(token.child_token(), Some(deadline.map_or(own, |deadline| deadline.min(own))))
     }
 
     fn context(&self, interrupt: &Interrupt, writer: &Writer) -> SyncContext {
@@ -283,8 +293,11 @@ async fn clean_up(draft: StagedDraft) {
 }
 
 fn log_warnings(revision: &Revision, warnings: &[Warning]) {
-    for warning in warnings {
+    for warning in warnings.iter().take(LOGGED) {
         tracing::warn!(%revision, "{warning}");
+    }
+    if warnings.len() > LOGGED {
+        tracing::warn!(%revision, "and {} more", warnings.len() - LOGGED);
     }
 }
 

@@ -1,12 +1,13 @@
 //! Checking what is published: whether readers still find it, and whether it still is what was published.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::time::SystemTime;
 
 use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, StagingRules, blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
 use super::writer::Writer;
+use super::{Engine, LOGGED};
 use crate::status::SyncState;
 use crate::store::{Scrub, ScrubMode, ScrubReport, State};
 
@@ -112,10 +113,14 @@ impl Engine {
             (status.files, status.bytes) = (report.files, report.bytes);
         });
         self.parts.metrics.scrubbed(mode, if report.changes.is_empty() { "clean" } else { "tampered" });
-        for change in &report.changes {
-            let path = report.path.join(change.path.as_path());
-            tracing::error!(%version, path = %path.display(), change = change.change.as_str(), "tampered");
+        for (n, change) in report.changes.iter().enumerate() {
             self.parts.metrics.tampered(change.change);
+            let path = report.path.join(change.path.as_path());
+            match n.cmp(&LOGGED) {
+                Less => tracing::error!(%version, path = %path.display(), change = change.change.as_str(), "tampered"),
+                Equal => tracing::error!(%version, "tampered: and {} more", report.changes.len() - LOGGED),
+                Greater => {}
+            }
         }
         if !report.changes.is_empty() {
             self.distrust(&report.changes);

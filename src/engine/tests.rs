@@ -192,6 +192,19 @@ async fn a_touched_version_is_repaired_while_the_source_is_down() {
 }
 
 #[tokio::test]
+async fn a_touched_version_is_repaired_while_the_source_hangs() {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    story.config.timeout = Duration::from_millis(1500);
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    story.faults.always(Call::Resolve, Fault::Hang);
+    story.tamper("a.py", "by hand");
+    engine.scrub(&story.token, ScrubMode::Full).await.unwrap();
+    assert_eq!(engine.sync(&story.token, None).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[tokio::test]
 async fn a_lost_lock_is_taken_again_and_leaves_nothing_behind() {
     let story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
