@@ -25,27 +25,38 @@ pub(crate) fn trim() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
-/// Gives back the pages of the program's code; those that are needed again are found in the page cache.
+/// Gives back the pages of the program's code and constants; those that are needed again are found in the page cache.
 pub(crate) fn forget_code() {
-    let Ok(Some(maps)) = fs::read(Path::new("/proc/self/maps"), MAPS_MAX) else { return };
+    let Ok(Some(maps)) = fs::read(Path::new("/proc/self/smaps"), MAPS_MAX) else { return };
     let Ok(program) = std::env::current_exe() else { return };
-    for (start, end) in code_of(&String::from_utf8_lossy(&maps), &program) {
-        // SAFETY: a mapping of code is never written to, so what is dropped is read from its file again.
+    for (start, end) in clean_mappings(&String::from_utf8_lossy(&maps), &program) {
+        // SAFETY: nothing was written to these pages and nothing can be, so what is dropped is read from the file again.
         let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
     }
 }
 
-/// Where the code of `program` is mapped, by the lines of `/proc/self/maps`.
-fn code_of(maps: &str, program: &Path) -> Vec<(usize, usize)> {
-    let code = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let (range, permissions, file) = (words.next()?, words.next()?, words.nth(3)?);
-        let (start, end) = range.split_once('-')?;
-        let number = |text| usize::from_str_radix(text, 16).ok();
-        let is_code = permissions == "r-xp" && Path::new(file) == program;
-        if is_code { Some((number(start)?, number(end)?)) } else { None }
-    };
-    maps.lines().filter_map(code).collect()
+/// Where `program` is mapped read-only and as it lies in its file, by `/proc/self/smaps`. What the loader wrote to
+/// before it made it read-only (relocations) is not.
+fn clean_mappings(smaps: &str, program: &Path) -> Vec<(usize, usize)> {
+    let mut clean = Vec::new();
+    let mut candidate = None;
+    for line in smaps.lines() {
+        match line.split_once(char::is_whitespace) {
+            Some((range, rest)) if !range.ends_with(':') => candidate = read_only(range, rest, program),
+            Some(("Anonymous:", size)) if size.trim() == "0 kB" => clean.extend(candidate.take()),
+            _ => {}
+        }
+    }
+    clean
+}
+
+fn read_only(range: &str, rest: &str, program: &Path) -> Option<(usize, usize)> {
+    let mut words = rest.split_ascii_whitespace();
+    let (permissions, file) = (words.next()?, words.nth(3)?);
+    let (start, end) = range.split_once('-')?;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    let is_read_only = permissions.starts_with("r-") && Path::new(file) == program;
+    if is_read_only { Some((number(start)?, number(end)?)) } else { None }
 }
 
 #[cfg(test)]
@@ -53,16 +64,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_program_s_own_code_is_found() {
-        let maps = "55d0-55e0 r--p 00000000 fe:00 17 /bin/dagsync\n55e0-55f0 r-xp 00001000 fe:00 17 /bin/dagsync\n\
-                    55f0-5600 rw-p 00002000 fe:00 17 /bin/dagsync\n7f00-7f10 r-xp 00000000 fe:00 18 /lib/libc.so.6\n\
-                    7f20-7f30 rw-p 00000000 00:00 0\n";
-        assert_eq!(code_of(maps, Path::new("/bin/dagsync")), [(0x55e0, 0x55f0)]);
+    fn only_what_lies_in_the_program_s_file_as_it_is_is_found() {
+        let smaps = "55d0-55e0 r--p 00000000 fe:00 17 /bin/dagsync\nRss: 4 kB\nAnonymous:             0 kB\n\
+                     55e0-55f0 r-xp 00001000 fe:00 17 /bin/dagsync\nAnonymous:             0 kB\nVmFlags: rd ex\n\
+                     55f0-5600 r--p 00002000 fe:00 17 /bin/dagsync\nAnonymous:             8 kB\n\
+                     5600-5610 rw-p 00003000 fe:00 17 /bin/dagsync\nAnonymous:             0 kB\n\
+                     7f00-7f10 r-xp 00000000 fe:00 18 /lib/libc.so.6\nAnonymous:             0 kB\n\
+                     7f20-7f30 r--p 00000000 00:00 0\nAnonymous:             0 kB\n";
+        assert_eq!(clean_mappings(smaps, Path::new("/bin/dagsync")), [(0x55d0, 0x55e0), (0x55e0, 0x55f0)]);
     }
 
     #[test]
     fn the_program_runs_on_without_its_code_in_memory() {
         forget_code();
-        assert_eq!(code_of("", Path::new("x")), []);
+        assert_eq!(clean_mappings("", Path::new("x")), []);
     }
 }
