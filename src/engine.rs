@@ -148,17 +148,18 @@ impl Engine {
         let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
         let draft = blocking(&interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
         let tree = self.materialize(self.context(&interrupt, &writer), &revision, &draft).await;
-        let job = self.job(&revision);
         let brought = match tree {
             Ok(Tree::Staged) => {
+                let job = self.job(&revision);
                 blocking(&interrupt, "publish", move |interrupt| writer.publish(draft, job, interrupt)).await?
             }
-            other => {
+            Ok(Tree::InPlace(path)) => {
                 clean_up(draft).await;
-                match other? {
-                    Tree::InPlace(path) => self.read_in_place(&interrupt, path).await?,
-                    Tree::Staged => unreachable!("handled above"),
-                }
+                self.read_in_place(&interrupt, path).await?
+            }
+            Err(error) => {
+                clean_up(draft).await;
+                return Err(error);
             }
         };
         let report = self.note(revision, brought, start);

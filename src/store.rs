@@ -215,9 +215,14 @@ impl Store {
             }
             None => State::rebuilt(self.folders()?, current, now),
         };
-        // Everything in it can be rebuilt; a full disk must not keep a good version from being served.
-        warn_of(state.save(&self.state_path()), "the state is not saved; the next start rebuilds it");
+        self.save_state(&state);
         Ok(state)
+    }
+
+    /// Everything in it can be rebuilt: a full disk must not keep a good version from being served, nor make a version
+    /// that is live, or one that is gone, look otherwise.
+    fn save_state(&self, state: &State) {
+        warn_of(state.save(&self.state_path()), "the state is not saved; the next start rebuilds it");
     }
 
     /// A folder that the state does not know and the link does not name was complete but never current: nobody reads it.

@@ -23,14 +23,7 @@ impl Engine {
         match &result {
             Ok(None) => {}
             Ok(Some(report)) => self.note_report(mode, report),
-            Err(error) if error.kind() == ErrorKind::Cancelled => {}
-            Err(error) => match blame(error) {
-                Some(change) => self.distrust_unseen(mode, error, change),
-                None => {
-                    self.parts.metrics.scrubbed(mode, "failed");
-                    tracing::error!(mode = mode.as_str(), %error, "the published version could not be checked");
-                }
-            },
+            Err(error) => self.note_no_report(mode, error),
         }
         result
     }
@@ -58,10 +51,7 @@ impl Engine {
                     self.note_found(&report, state);
                 }
             }
-            Err(error) => match blame(&error) {
-                Some(change) => self.distrust_unseen(ScrubMode::Stat, &error, change),
-                None => tracing::error!(%error, "the published version could not be checked"),
-            },
+            Err(error) => self.note_no_report(ScrubMode::Stat, &error),
         }
     }
 
@@ -96,12 +86,13 @@ impl Engine {
         let writer = writer.clone();
         let found = blocking(interrupt, "read store", move |_| writer.check_link()).await;
         match found {
-            Err(error) if error.kind() == ErrorKind::Mismatch && !self.tampered => {
-                self.distrust_unseen(ScrubMode::Stat, &error, ChangeKind::Removed);
+            Err(error) if error.kind() == ErrorKind::Mismatch => {
+                if !self.tampered {
+                    self.distrust_unseen(ScrubMode::Stat, &error, ChangeKind::Removed);
+                }
                 Ok(())
             }
-            Err(error) if error.kind() != ErrorKind::Mismatch => Err(error),
-            _ => Ok(()),
+            other => other,
         }
     }
 
@@ -124,6 +115,17 @@ impl Engine {
         }
         if !report.changes.is_empty() {
             self.distrust(&report.changes);
+        }
+    }
+
+    fn note_no_report(&mut self, mode: ScrubMode, error: &Error) {
+        match blame(error) {
+            Some(change) => self.distrust_unseen(mode, error, change),
+            None if error.kind() == ErrorKind::Cancelled => {}
+            None => {
+                self.parts.metrics.scrubbed(mode, "failed");
+                tracing::error!(mode = mode.as_str(), %error, "the published version could not be checked");
+            }
         }
     }
 

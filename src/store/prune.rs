@@ -65,7 +65,7 @@ impl Store {
             }
         }
         if !removed.is_empty() {
-            state.save(&self.state_path())?;
+            self.save_state(state);
         }
         Ok(removed)
     }

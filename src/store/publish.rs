@@ -102,10 +102,7 @@ impl Store {
             }
         };
         record(state, published.folder(), publication);
-        // The version is live, and what the file says can be had from the store again.
-        if let Err(error) = state.save(&self.state_path()) {
-            tracing::warn!(%error, "the state is not saved; a restart rebuilds it");
-        }
+        self.save_state(state);
         Ok(published)
     }
 

@@ -10,7 +10,7 @@ use dagsync_core::{
     SymlinkPolicy, hash_tree,
 };
 
-use super::{FolderName, Store};
+use super::{FolderName, Store, warn_of};
 
 /// How thoroughly a version is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,12 +90,8 @@ impl Store {
         let reading = Reading { filter: &everything, limits, symlinks, index: &index, now, interrupt, progress };
         let tree = hash_tree(&Folder::open(&path)?, &reading)?;
         let changes = differences(&expected, &tree, scrub.filter);
-        if changes.is_empty()
-            && tree.files_read > 0
-            && now.is_some()
-            && let Err(error) = tree.index.save(&index_path)
-        {
-            tracing::warn!(%error, "the next check has to read every file");
+        if changes.is_empty() && tree.files_read > 0 && now.is_some() {
+            warn_of(tree.index.save(&index_path), "the next check has to read every file");
         }
         let (files, bytes, files_read) = (expected.len() as u64, tree.bytes, tree.files_read);
         Ok(ScrubReport { folder: name.clone(), path, changes, files, bytes, files_read })
