@@ -2,7 +2,6 @@
 
 #![allow(
     clippy::disallowed_methods,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "tests look at the store with other means than its own, and end at the first surprise"
 )]
