@@ -215,6 +215,7 @@ impl Engine {
             limits: self.rules.limits,
             previous: None,
             progress: self.parts.progress.clone(),
+            tally: self.parts.metrics.tally(),
         }
     }
 

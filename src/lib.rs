@@ -14,6 +14,7 @@ pub mod http;
 pub mod logging;
 mod memory;
 pub mod metrics;
+pub mod outputs;
 pub mod settings;
 pub mod status;
 pub mod store;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dagsync_core::{ChangeKind, ErrorKind, StagingCounts};
+use dagsync_core::{ChangeKind, ErrorKind, StagingCounts, Tally};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -128,6 +128,7 @@ type Labels = Vec<(&'static str, &'static str)>;
 /// The counters that events raise. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    tally: Tally,
     registry: Arc<Registry>,
     syncs: Family<Labels, Counter>,
     errors: Family<Labels, Counter>,
@@ -163,6 +164,7 @@ impl Default for Metrics {
         // 5 ms to 10 minutes.
         let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
         let metrics = Self {
+            tally: Tally::default(),
             syncs: register(r, "dagsync_syncs_total", Family::default()),
             errors: register(r, "dagsync_sync_errors_total", Family::default()),
             duration: register(r, "dagsync_sync_duration_seconds", Histogram::new(buckets)),
@@ -204,6 +206,11 @@ impl Metrics {
         for change in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified] {
             let _ = self.tampered.get_or_create(&vec![("change", change.as_str())]);
         }
+    }
+
+    /// Where strategies and hooks count their calls of other services.
+    pub fn tally(&self) -> Tally {
+        self.tally.clone()
     }
 
     /// Counts a sync that published a version or found nothing to do.

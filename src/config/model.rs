@@ -19,9 +19,18 @@ pub struct Config {
     pub root: PathBuf,
     /// The name of the link in the store that Airflow reads.
     pub link: String,
+    /// How the store is laid out.
+    pub layout: Layout,
+    /// Let the group write to what is published.
+    pub group_write: bool,
     /// Time between two syncs.
     #[serde(with = "humantime_serde")]
     pub period: Duration,
+    /// Time between two attempts until the first sync is done; zero: as after any other failure.
+    #[serde(with = "humantime_serde")]
+    pub init_period: Duration,
+    /// The signal that asks for a sync; empty: none.
+    pub sync_on_signal: String,
     /// Part of the period by which each sync is moved at random, 0 to 1.
     pub jitter: f64,
     /// The longest that one sync may take.
@@ -29,6 +38,9 @@ pub struct Config {
     pub timeout: Duration,
     /// Exit after so many failures in a row; negative: never; 0 and 1: at the first.
     pub max_failures: i64,
+    /// The same until the first sync is done.
+    #[serde(default)]
+    pub init_max_failures: Option<i64>,
     /// Publish an empty tree over one that is not.
     pub allow_empty: bool,
     /// Globs of files that belong to the tree; empty: all.
@@ -47,6 +59,18 @@ pub struct Config {
     pub scrub: Scrub,
     /// The HTTP listener.
     pub http: Http,
+    /// Touched after a sync that changed something.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub touch_file: Option<PathBuf>,
+    /// Holds the last error while syncs fail.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub error_file: Option<PathBuf>,
+    /// What may refuse a tree before it is published.
+    pub gate: Gate,
+    /// A command after a publish.
+    pub exechook: Exechook,
+    /// A call after a publish.
+    pub webhook: Webhook,
     /// Logging.
     pub log: Log,
     /// Who this is.
@@ -137,6 +161,84 @@ pub struct Http {
     /// The file with the bearer token for `POST /v1/sync`; empty: that path is refused.
     #[serde(deserialize_with = "empty_is_none")]
     pub token_file: Option<PathBuf>,
+    /// Answer as git-sync does besides.
+    pub git_sync: bool,
+    /// Push events.
+    pub hooks: PushHooks,
+}
+
+/// The files with what the senders of push events prove themselves with; without one its path is refused.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct PushHooks {
+    #[serde(deserialize_with = "empty_is_none")]
+    pub github_secret_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub gitlab_token_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub generic_secret_file: Option<PathBuf>,
+}
+
+/// How the store is laid out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// `versions/<version>`.
+    #[default]
+    Versions,
+    /// `.worktrees/<commit>`, as git-sync does.
+    Worktrees,
+}
+
+/// What may refuse a tree before it is published.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Gate {
+    /// The command; none: everything passes.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub command: Option<PathBuf>,
+    /// The longest that it may take.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// What its failure does.
+    pub on_failure: GateFailure,
+}
+
+/// What a gate's failure does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateFailure {
+    /// The version before stays.
+    Refuse,
+    /// The tree is published, with a warning.
+    Warn,
+}
+
+/// A command after a publish.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Exechook {
+    #[serde(deserialize_with = "empty_is_none")]
+    pub command: Option<PathBuf>,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub backoff: Duration,
+}
+
+/// A call after a publish.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)]
+pub struct Webhook {
+    pub url: Source,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub url_file: Option<PathBuf>,
+    pub method: String,
+    /// 0: any.
+    pub success_status: u16,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub backoff: Duration,
 }
 
 /// Logging.

@@ -12,6 +12,7 @@ use super::backoff::{Backoff, jittered};
 use super::{Engine, SyncReport};
 use crate::config::Config;
 use crate::memory;
+use crate::outputs::Outputs;
 use crate::status::StatusBoard;
 
 /// How often long work is looked at.
@@ -33,7 +34,7 @@ impl Wake {
 /// # Errors
 /// The last error, when `max_failures` syncs in a row failed.
 pub async fn run_loop(engine: Engine, config: &Config, wake: &Wake, token: &CancellationToken) -> Result<()> {
-    let mut daemon = Loop::new(engine, config);
+    let mut daemon = Loop::new(engine, config)?;
     daemon.next_scrub = scrub_after(Instant::now(), config);
     daemon.turn(wake, token).await
 }
@@ -43,14 +44,14 @@ pub async fn run_loop(engine: Engine, config: &Config, wake: &Wake, token: &Canc
 /// # Errors
 /// The last error. What was published before stays.
 pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken) -> Result<SyncReport> {
-    let mut once = Loop::new(engine, config);
+    let mut once = Loop::new(engine, config)?;
     let deadline = once.next_sync + config.timeout;
     loop {
         let error = match once.attempt(token, Some(deadline.into_std())).await {
-            Ok(report) => return Ok(report),
+            Ok(report) => return once.outputs.finish().await.map(|()| report),
             Err(error) => error,
         };
-        once.failed(&error);
+        once.failed(&error).await;
         if !error.is_retryable() || once.is_exhausted() || once.next_sync >= deadline {
             return Err(error);
         }
@@ -64,6 +65,7 @@ pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken
 struct Loop<'a> {
     engine: Engine,
     config: &'a Config,
+    outputs: Outputs,
     backoff: Backoff,
     failures: u64,
     /// The first sync is done.
@@ -79,9 +81,11 @@ enum Due {
 }
 
 impl<'a> Loop<'a> {
-    fn new(engine: Engine, config: &'a Config) -> Self {
+    fn new(engine: Engine, config: &'a Config) -> Result<Self> {
         let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
-        Self { engine, config, backoff, failures: 0, settled: false, next_sync: Instant::now(), next_scrub: None }
+        let outputs = Outputs::new(config)?;
+        let next_sync = Instant::now();
+        Ok(Self { engine, config, outputs, backoff, failures: 0, settled: false, next_sync, next_scrub: None })
     }
 
     /// Whether so many syncs in a row failed that it is time to give up.
@@ -124,7 +128,7 @@ impl<'a> Loop<'a> {
             }
             Err(error) if token.is_cancelled() && error.kind() == ErrorKind::Cancelled => {}
             Err(error) => {
-                self.failed(&error);
+                self.failed(&error).await;
                 if self.is_exhausted() {
                     return Err(error);
                 }
@@ -141,9 +145,12 @@ impl<'a> Loop<'a> {
         })
         .await;
         memory::trim();
-        if report.as_ref().is_ok_and(|report| report.published || !self.settled) {
-            self.settled = true;
-            memory::forget_code();
+        if let Ok(report) = &report {
+            let first = !std::mem::replace(&mut self.settled, true);
+            self.outputs.succeeded(report, first).await;
+            if report.published || first {
+                memory::forget_code();
+            }
         }
         report
     }
@@ -152,7 +159,7 @@ impl<'a> Loop<'a> {
         (self.engine.parts.board.clone(), self.engine.parts.progress.clone())
     }
 
-    fn failed(&mut self, error: &Error) {
+    async fn failed(&mut self, error: &Error) {
         self.failures += 1;
         let mut wait = self.backoff.after(self.failures, fastrand::f64());
         if !error.is_retryable() {
@@ -166,6 +173,7 @@ impl<'a> Loop<'a> {
             kind = error.kind().as_str(), attempts = self.failures, next_in_ms = wait.as_millis() as u64, published = stays,
             %error, "sync failed"
         );
+        self.outputs.failed(error, self.failures).await;
     }
 
     async fn scrub(&mut self, token: &CancellationToken) {

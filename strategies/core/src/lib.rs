@@ -25,6 +25,7 @@ mod setting;
 mod sorted;
 mod staging;
 mod strategy;
+mod tally;
 mod warning;
 
 pub use async_trait::async_trait;
@@ -40,5 +41,6 @@ pub use revision::Revision;
 pub use setting::{Kind, Setting};
 pub use staging::{Snapshot, StagedFile, StagedTree, Staging, StagingCounts, StagingRules};
 pub use strategy::{Strategy, SyncContext, Tree, blocking};
+pub use tally::{Outcome, Tally};
 pub use tree::{HashedTree, SymlinkPolicy, hash_tree};
 pub use warning::Warning;

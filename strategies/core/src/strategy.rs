@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::staging::{Snapshot, Staging};
+use crate::tally::Tally;
 
 /// One kind of source.
 ///
@@ -70,6 +71,8 @@ pub struct SyncContext {
     pub previous: Option<Arc<Snapshot>>,
     /// Where to count.
     pub progress: Progress,
+    /// Where to count calls of other services.
+    pub tally: Tally,
 }
 
 impl SyncContext {

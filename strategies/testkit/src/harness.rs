@@ -8,7 +8,7 @@ use dagsync_core::index::{Nanos, StatIndex, file_system_now};
 use dagsync_core::tree::Reading;
 use dagsync_core::{
     Filter, HashedTree, Interrupt, Limits, Manifest, Progress, Result, Revision, Snapshot, Staging, StagingCounts,
-    StagingRules, Strategy, SymlinkPolicy, SyncContext, Tree, Warning, hash_tree,
+    StagingRules, Strategy, SymlinkPolicy, SyncContext, Tally, Tree, Warning, hash_tree,
 };
 
 /// A temporary folder with a cache and staging folders in which a strategy is run.
@@ -84,6 +84,7 @@ impl Harness {
             limits: self.limits,
             previous: None,
             progress: Progress::default(),
+            tally: Tally::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dagsync_core::{
     Filter, Interrupt, Limits, Progress, Result, Revision, Snapshot, Spec, StagedTree, Staging, StagingRules, Strategy,
-    SymlinkPolicy, SyncContext, Tree, fs::Folder, index::StatIndex,
+    SymlinkPolicy, SyncContext, Tally, Tree, fs::Folder, index::StatIndex,
 };
 use dagsync_strategy_git::FACTORY;
 use serde_json::{Map, Value};
@@ -140,6 +140,7 @@ impl Target {
             limits: self.limits,
             previous: self.previous.clone(),
             progress: Progress::default(),
+            tally: Tally::default(),
         }
     }
 
