@@ -114,7 +114,8 @@ fn is_free_path(config: &Config) -> bool {
     let is_taken = |name: &OsStr| TAKEN.iter().any(|taken| name == *taken);
     // The root itself has no first part below it.
     let is_free = first.is_err() || first.is_ok_and(|name| name.is_some_and(|name| !is_taken(name)));
-    let ends_in_a_name = Path::new(&config.link).file_name().is_some() && !config.link.ends_with(['/', '.']);
+    let ends_in_a_name =
+        Path::new(&config.link).file_name().is_some() && !config.link.ends_with('/') && !config.link.ends_with("/.");
     ends_in_a_name && is_free && config.link.len() <= 2000 && !config.link.contains(char::is_control)
 }
 

@@ -227,7 +227,7 @@ fn without_group_write_the_other_user_is_told_whose_the_store_is() {
     let repo = Repo::with(&[("a.py", "a")]);
     let (_folder, root) = volume(&repo);
     worktrees(&repo).at(&root).by(INIT).once().ended(0, &[]);
-    let sidecar = worktrees(&repo).at(&root).by(SIDECAR);
+    let sidecar = worktrees(&repo).at(&root).by(SIDECAR).set("timeout", "2s");
     sidecar.once().ended(2, &["user 1000", "user 65533", "group_write"]);
     is_on_commit(&sidecar, &repo, &repo.push());
 }
