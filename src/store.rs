@@ -136,7 +136,7 @@ impl Store {
         let link = self.link_path();
         let message = match found {
             Some(found) => format!("{} points to {found}, not to {expected}", link.display()),
-            None => format!("{} or what it pointed to is gone; it was {expected}", link.display()),
+            None => format!("{} no longer points to a published tree; it was {expected}", link.display()),
         };
         Err(Error::new(ErrorKind::Mismatch, "read store", message)
             .with_hint("something else than dagsync writes there; the next sync publishes a fresh copy"))

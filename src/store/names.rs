@@ -27,11 +27,11 @@ pub struct FolderName {
 }
 
 impl FolderName {
-    /// The name in `layout` of the copy number `copy` of what `revision` brought.
+    /// The name in `layout` of the first copy of what `revision` brought.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the layout calls folders after commits and the revision is none.
-    pub(super) fn new(layout: Layout, version: Version, revision: &Revision, copy: u64) -> Result<Self> {
+    pub(super) fn new(layout: Layout, version: Version, revision: &Revision) -> Result<Self> {
         let commit = match layout {
             Layout::Versions => None,
             Layout::Worktrees if is_commit(revision.as_str()) => Some(revision.as_str().to_owned()),
@@ -42,7 +42,12 @@ impl FolderName {
                     .with_hint("set layout = \"versions\" for this source"));
             }
         };
-        Ok(Self { version, commit, copy })
+        Ok(Self { version, commit, copy: 1 })
+    }
+
+    /// The name of another copy of the same.
+    pub(super) fn with_copy(&self, copy: u64) -> Self {
+        Self { copy, ..self.clone() }
     }
 
     /// The version that the folder holds.
@@ -74,7 +79,6 @@ impl FolderName {
     }
 }
 
-/// The part that names the folder; what follows the `@` is only known from a record.
 fn write_copy(f: &mut fmt::Formatter<'_>, id: &str, copy: u64) -> fmt::Result {
     f.write_str(id)?;
     if copy > 1 { write!(f, ".{copy}") } else { Ok(()) }

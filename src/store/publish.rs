@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::{StatIndex, file_system_tick};
-use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Result, Revision, StagedTree, Version};
+use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Result, Revision, StagedTree};
 
 use super::access::share_folder;
 use super::names::relative;
@@ -92,13 +92,13 @@ impl Store {
     ) -> Result<Published> {
         let version = tree.manifest.version();
         let current = self.current()?;
-        let wanted = FolderName::new(self.layout, version, publication.revision, 1)?;
+        let wanted = FolderName::new(self.layout, version, publication.revision)?;
         let unchanged = current.as_ref().filter(|name| name.is_like(&wanted) && !publication.fresh).cloned();
         let published = match unchanged {
             Some(name) => Published::Unchanged(name),
             None => {
                 self.refuse_empty(tree, current.as_ref(), publication)?;
-                let name = self.free_name(version, publication.revision)?;
+                let name = self.free_name(&wanted)?;
                 self.move_into_place(lock, draft, tree, &name)?;
                 state.make_current(Some(name.clone()), publication.now);
                 Published::New(name)
@@ -127,14 +127,13 @@ impl Store {
     }
 
     /// The first copy's name that is free: nothing lies there, whoever made it, and nothing is recorded.
-    fn free_name(&self, version: Version, revision: &Revision) -> Result<FolderName> {
-        let known = [self.folders()?, self.records()?].concat();
-        let is_taken = |name: &FolderName| {
-            known.iter().any(|other| other.path() == name.path())
-                || std::fs::symlink_metadata(self.folder_path(name)).is_ok()
+    fn free_name(&self, first: &FolderName) -> Result<FolderName> {
+        let recorded = self.records()?;
+        let is_free = |name: &FolderName| {
+            let is_recorded = recorded.iter().any(|other| other.path() == name.path());
+            !is_recorded && std::fs::symlink_metadata(self.folder_path(name)).is_err()
         };
-        let names = (1..).map(|copy| FolderName::new(self.layout, version, revision, copy));
-        names.skip_while(|name| name.as_ref().is_ok_and(is_taken)).next().expect("numbers do not end")
+        Ok((1..).map(|copy| first.with_copy(copy)).find(is_free).expect("numbers do not end"))
     }
 
     fn move_into_place(&self, lock: &StoreLock, draft: &Draft, tree: &StagedTree, name: &FolderName) -> Result<()> {

@@ -131,6 +131,7 @@ fn a_damaged_tree_of_git_sync_is_replaced_by_a_whole_one() {
 const LEFTOVERS: &[(&str, &str)] = &[
     ("half-made links", "ln -sfn nowhere repo.dagsync-new; ln -sfn nowhere tmp-link"),
     ("a dangling link", "ln -sfn .worktrees/0000 repo"),
+    ("a link to itself", "ln -sfn repo repo"),
     ("no link", "rm -f repo"),
     ("no records", "rm -rf .dagsync/worktrees"),
     ("a file in place of the records", "rm -rf .dagsync/worktrees && echo x > .dagsync/worktrees"),

@@ -269,13 +269,14 @@ pub fn resolve(path: &Path) -> Result<Option<PathBuf>> {
     // A name that another NFS client has just replaced may be stale for a moment.
     const TRIES: usize = 5;
     for _ in 0..TRIES {
-        match std::fs::canonicalize(path) {
+        let error = match std::fs::canonicalize(path) {
             Ok(found) => return Ok(Some(found)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.raw_os_error() == Some(Errno::STALE.raw_os_error()) => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            Err(e) => return Err(Error::io("resolve", path, e)),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Some(Errno::STALE) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            _ => return Err(Error::io("resolve", path, error)),
         }
     }
     Err(Error::io("resolve", path, Errno::STALE))
