@@ -78,7 +78,12 @@ fn trees(c: &mut Criterion) {
 /// An empty staging folder over the version before.
 fn staging(previous: Option<&Arc<Snapshot>>) -> (TempDir, Staging) {
     let folder = tempfile::tempdir().unwrap();
-    let rules = StagingRules { filter: Arc::default(), limits: Limits::default(), symlinks: SymlinkPolicy::Skip };
+    let rules = StagingRules {
+        filter: Arc::default(),
+        limits: Limits::default(),
+        symlinks: SymlinkPolicy::Skip,
+        group_write: false,
+    };
     let staging =
         Staging::new(folder.path(), rules, previous.cloned(), Interrupt::never(), Progress::default()).unwrap();
     (folder, staging)

@@ -30,7 +30,7 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>) -> Re
         let endpoints = Endpoints {
             board,
             metrics,
-            store: Store::new(&config.root, &config.link),
+            store: Store::from(config),
             wake: wake.clone(),
             token_file: config.http.token_file.clone(),
             patience: config.timeout + config.period.max(config.backoff.max).mul_f64(1.0 + config.jitter) + PATIENCE,
@@ -61,6 +61,9 @@ fn assemble(
     strategy: Arc<dyn Strategy>,
     progress: Progress,
 ) -> Result<(Engine, StatusBoard, Metrics)> {
+    if config.group_write {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
+    }
     let filter = Arc::new(Filter::new(&config.include, &config.exclude)?);
     let board = StatusBoard::new(&config.pod, name, strategy.to_string(), filter.hash(), SystemTime::now());
     let metrics = Metrics::default();

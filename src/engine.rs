@@ -84,8 +84,13 @@ impl Engine {
     pub fn new(config: &Config, parts: Parts, filter: Arc<Filter>) -> Self {
         Self {
             parts,
-            store: Store::new(&config.root, &config.link),
-            rules: StagingRules { filter, limits: Limits::from(&config.limits), symlinks: config.symlinks },
+            store: Store::from(config),
+            rules: StagingRules {
+                filter,
+                limits: Limits::from(&config.limits),
+                symlinks: config.symlinks,
+                group_write: config.group_write,
+            },
             keep: KeepPolicy {
                 versions: config.keep.versions,
                 age: config.keep.age,
@@ -113,8 +118,13 @@ impl Engine {
         self.check_found(token).await;
         let interrupt = Interrupt::new(token.clone(), None);
         let (store, name) = (self.store.clone(), self.parts.name.clone());
-        let open = move |interrupt: &Interrupt| Writer::open(store, &name, interrupt);
-        self.writer = Some(blocking(&interrupt, "open store", open).await?);
+        let (limits, progress) = (self.rules.limits, self.parts.progress.clone());
+        let open = move |interrupt: &Interrupt| Writer::open(store, &name, &limits, interrupt, &progress);
+        let (writer, adopted) = blocking(&interrupt, "open store", open).await?;
+        self.writer = Some(writer);
+        if adopted {
+            self.check_found(token).await;
+        }
         Ok(())
     }
 

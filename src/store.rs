@@ -4,7 +4,8 @@
 //! <root>/current -> versions/<folder>     swapped by rename
 //! <root>/versions/<folder>/               complete, verified, read-only
 //! <root>/.dagsync/manifests/<hex>         as sha256sum prints it
-//! <root>/.dagsync/indexes/<folder>        stats of a version's files when they were last known to be good
+//! <root>/.dagsync/indexes/<name>          stats of a version's files when they were last known to be good
+//! <root>/.dagsync/worktrees/<name>        empty: its name says which version a folder holds that does not say so
 //! <root>/.dagsync/staging/<unique>/tree   swept at start
 //! <root>/.dagsync/cache/<strategy>/
 //! <root>/.dagsync/state.json, lock
@@ -13,94 +14,75 @@
 //! A folder is named after its version: 64 hex digits. A fresh copy of a version that already has a folder, because a
 //! file in it was touched or because an older version comes back with new times, gets `.2`, `.3` and so on behind: a
 //! folder that readers use is never written to.
+//!
+//! In layout `worktrees` a folder is named after its commit, as git-sync does it: `.worktrees/<commit>`, further copies
+//! `.worktrees/copy-2/<commit>`, so that the last part of what the link points to is the commit. The layout decides
+//! only what the next folder is called: those of the other one are read, verified and pruned all the same.
 
+mod access;
+mod adopt;
 mod lock;
+mod names;
 mod prune;
 mod publish;
 mod scrub;
 mod state;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::SystemTime;
 
-use dagsync_core::fs::{self, Folder};
+use dagsync_core::fs::{self, Folder, Name};
 use dagsync_core::index::StatIndex;
 use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Manifest, Result, Snapshot, Version};
-use rustix::fs::FileType;
+use rustix::io::Errno;
 
+use crate::config::{Config, Layout};
+use adopt::Behind;
+use names::{VERSIONS, WORKTREES};
+
+pub(crate) use adopt::is_git_sync;
 pub use lock::StoreLock;
+pub use names::FolderName;
 pub use prune::KeepPolicy;
 pub use publish::{Draft, Publication, Published};
 pub(crate) use scrub::differences;
 pub use scrub::{Scrub, ScrubMode, ScrubReport};
 pub use state::{FolderState, State};
 
-const VERSIONS: &str = "versions";
 const PRIVATE: &str = ".dagsync";
 /// The longest manifest that is read: 100,000 files with paths of 1 KiB take a tenth of it.
 const MANIFEST_MAX: u64 = 1 << 30;
-
-/// The name of a folder below `versions`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FolderName {
-    version: Version,
-    /// 1 for the first copy, which has no suffix.
-    copy: u64,
-}
-
-impl FolderName {
-    /// The version that the folder holds.
-    pub const fn version(&self) -> Version {
-        self.version
-    }
-}
-
-impl fmt::Display for FolderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.version.hex())?;
-        if self.copy > 1 { write!(f, ".{}", self.copy) } else { Ok(()) }
-    }
-}
-
-impl FromStr for FolderName {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let bad = || Error::new(ErrorKind::Refused, "read store", format!("{name:?} is not the folder of a version"));
-        let (hex, copy) = match name.split_once('.') {
-            Some((hex, copy)) => (hex, copy.parse().ok().filter(|&n| n > 1).ok_or_else(bad)?),
-            None => (name, 1),
-        };
-        let parsed = Self { version: Version::from(hex.parse::<Digest>().map_err(|_| bad())?), copy };
-        if parsed.to_string() == name { Ok(parsed) } else { Err(bad()) }
-    }
-}
-
-impl serde::Serialize for FolderName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for FolderName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+const DOOMED_STAYS: &str = "a removed version stays in staging until the next start";
 
 /// One store. Reading needs no lock; whatever writes asks for the [`StoreLock`].
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    link: String,
+    /// Relative to the root, or absolute.
+    link: PathBuf,
+    layout: Layout,
+    group_write: bool,
+}
+
+impl From<&Config> for Store {
+    fn from(config: &Config) -> Self {
+        Self { layout: config.layout, group_write: config.group_write, ..Self::new(&config.root, &config.link) }
+    }
 }
 
 impl Store {
-    /// The store at `root`, whose link is called `link`. Touches nothing.
-    pub fn new(root: impl Into<PathBuf>, link: impl Into<String>) -> Self {
-        Self { root: root.into(), link: link.into() }
+    /// The store at `root` with its link at `link`, for reading either layout. Touches nothing.
+    pub fn new(root: impl Into<PathBuf>, link: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), link: link.into(), layout: Layout::Versions, group_write: false }
+    }
+
+    /// The store that lies at `root`; without a `link`, with the one that it was written with last.
+    pub fn find(root: impl Into<PathBuf>, link: Option<&str>) -> Self {
+        let store = Self::new(root, link.unwrap_or("current"));
+        match store.state().map(|state| state.link) {
+            Some(known) if link.is_none() && !known.as_os_str().is_empty() => Self { link: known, ..store },
+            _ => store,
+        }
     }
 
     /// Where the store lies.
@@ -115,10 +97,14 @@ impl Store {
 
     /// Creates what is missing of an empty store.
     pub fn create(&self) -> Result<()> {
-        for name in ["manifests", "indexes", "staging", "cache"] {
+        let trees = self.root.join(if self.layout == Layout::Versions { VERSIONS } else { WORKTREES });
+        for path in [&trees, self.link_path().parent().unwrap_or(&self.root)] {
+            fs::create_folders(path)?;
+        }
+        for name in ["manifests", "indexes", "worktrees", "staging", "cache"] {
             make_folder(&self.private(name))?;
         }
-        fs::create_folders(&self.root.join(VERSIONS))
+        if self.group_write { self.share(&trees) } else { Ok(()) }
     }
 
     /// The folder that belongs to the strategy called `name`.
@@ -128,21 +114,16 @@ impl Store {
         Ok(path)
     }
 
-    /// The folder that the link points to; `None` when there is no link or nothing behind it.
+    /// The published tree that the link points to; `None` when there is no link, nothing behind it, or a tree that
+    /// [`Store::adopt`] has yet to make one.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the link's name is taken by something that dagsync did not make.
     pub fn current(&self) -> Result<Option<FolderName>> {
-        let link = self.link_path();
-        let Some(target) = fs::read_link(&link)? else { return Ok(None) };
-        if !fs::exists(&link)? {
-            return Ok(None);
+        match self.behind_link()? {
+            Behind::Ours(name) => Ok(Some(name)),
+            Behind::Nothing | Behind::Unrecorded(_) | Behind::Old(_) => Ok(None),
         }
-        let name = target.strip_prefix(VERSIONS).ok().and_then(Path::to_str).and_then(|n| n.parse().ok());
-        name.map(Some).ok_or_else(|| {
-            let message = format!("{} points to {}, which dagsync did not make", link.display(), target.display());
-            Error::new(ErrorKind::Refused, "read store", message).with_hint("move it away or choose another link name")
-        })
     }
 
     /// The current folder, which should be `expected`.
@@ -155,7 +136,7 @@ impl Store {
         let link = self.link_path();
         let message = match found {
             Some(found) => format!("{} points to {found}, not to {expected}", link.display()),
-            None => format!("{} or what it pointed to is gone; it was {expected}", link.display()),
+            None => format!("{} no longer points to a published tree; it was {expected}", link.display()),
         };
         Err(Error::new(ErrorKind::Mismatch, "read store", message)
             .with_hint("something else than dagsync writes there; the next sync publishes a fresh copy"))
@@ -193,7 +174,7 @@ impl Store {
     pub fn snapshot(&self) -> Result<Option<Snapshot>> {
         let Some(name) = self.current()? else { return Ok(None) };
         let folder = Folder::open(self.folder_path(&name))?;
-        Ok(Some(Snapshot { folder, version: name.version, index: StatIndex::load(&self.index_path(&name)) }))
+        Ok(Some(Snapshot { folder, version: name.version(), index: StatIndex::load(&self.index_path(&name)) }))
     }
 
     /// Brings the store into order after whatever happened to the process before: sweeps staging, forgets what was
@@ -206,8 +187,12 @@ impl Store {
             warn_of(fs::remove_tree(&staging.join(entry.name), interrupt), "a staging folder stays");
         }
         fs::remove_file(&fs::with_suffix(&self.link_path(), fs::BESIDE_LINK))?;
+        for name in self.records()?.iter().filter(|name| !self.has_folder(name)) {
+            warn_of(self.remove_folder(name, interrupt), "the record of a folder that is gone stays");
+        }
+        let behind = self.behind_link()?;
         let current = self.current()?;
-        let state = match State::load(&self.state_path()) {
+        let mut state = match State::load(&self.state_path()) {
             Some(mut state) => {
                 self.forget_unpublished(&mut state, current.as_ref(), interrupt)?;
                 state.adopt(current, now);
@@ -215,6 +200,10 @@ impl Store {
             }
             None => State::rebuilt(self.folders()?, current, now),
         };
+        if self.layout == Layout::Worktrees {
+            self.note_git_sync(&mut state, &behind, now)?;
+        }
+        state.link = self.link_path().strip_prefix(&self.root).map_or_else(|_| self.link_path(), Path::to_owned);
         self.save_state(&state);
         Ok(state)
     }
@@ -235,22 +224,61 @@ impl Store {
         Ok(())
     }
 
-    /// The folders below `versions` that are dagsync's.
+    /// The folders of published trees, of either layout.
     fn folders(&self) -> Result<Vec<FolderName>> {
-        let names = Folder::open(self.root.join(VERSIONS))?.names()?;
-        let is_folder = |kind: FileType| kind.is_dir() || kind == FileType::Unknown;
-        let folders = names.iter().filter(|entry| is_folder(entry.kind));
-        Ok(folders.filter_map(|entry| entry.name.to_str()?.parse().ok()).collect())
+        let versions = self.names_of(VERSIONS)?.into_iter().filter_map(|entry| entry.name.to_str()?.parse().ok());
+        let versions = versions.filter(|name: &FolderName| !name.is_worktree());
+        Ok(versions.chain(self.records()?).filter(|name| self.has_folder(name)).collect())
     }
 
-    /// Takes the folder out of sight first, so that a reader sees all of it or nothing. What cannot be removed then
-    /// lies in staging until the next start; for the store it is gone.
+    /// What folders in [`WORKTREES`] hold that dagsync published or adopted. A record comes before its folder and goes
+    /// after it.
+    fn records(&self) -> Result<Vec<FolderName>> {
+        let names = self.names_of(Path::new(PRIVATE).join("worktrees"))?;
+        let names = names.into_iter().filter_map(|entry| entry.name.to_str()?.parse().ok());
+        Ok(names.filter(FolderName::is_worktree).collect())
+    }
+
+    fn record(&self, name: &FolderName) -> Result<()> {
+        fs::write_atomic(&self.record_path(name), b"")?;
+        Folder::open(self.private("worktrees"))?.sync()
+    }
+
+    fn has_folder(&self, name: &FolderName) -> bool {
+        std::fs::symlink_metadata(self.folder_path(name)).is_ok_and(|found| found.is_dir())
+    }
+
+    /// The names in a folder of the root, which may be missing or something else.
+    fn names_of(&self, below: impl AsRef<Path>) -> Result<Vec<Name>> {
+        match Folder::open(self.root.join(below)) {
+            Err(e) if e.is_not_found() || e.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => Ok(Vec::new()),
+            folder => folder?.names(),
+        }
+    }
+
     fn remove_folder(&self, name: &FolderName, interrupt: &Interrupt) -> Result<()> {
+        let doomed = self.take_out_of_sight(&self.folder_path(name), interrupt)?;
+        fs::remove_file(&self.index_path(name))?;
+        if name.is_worktree() {
+            fs::remove_file(&self.record_path(name))?;
+        }
+        if !self.folders()?.iter().any(|other| other.version() == name.version()) {
+            fs::remove_file(&self.manifest_path(&name.version()))?;
+        }
+        warn_of(fs::remove_tree(&doomed, interrupt), DOOMED_STAYS);
+        Ok(())
+    }
+
+    /// Moves a tree to staging before it is removed, so that a reader sees all of it or nothing. What cannot be removed
+    /// then lies there until the next start; for the store it is gone.
+    fn take_out_of_sight(&self, tree: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
         let doomed = self.new_staging_path();
         fs::create_folders(&doomed)?;
-        let moved = Folder::open(self.root.join(VERSIONS))?.folder(&name.to_string()).and_then(|folder| {
-            folder.chmod(0o755)?;
-            fs::rename(&self.folder_path(name), &doomed.join("tree"))
+        let (home, name) = (tree.parent().unwrap_or(&self.root), tree.file_name().unwrap_or_default());
+        let moved = Folder::open(home).and_then(|home| home.folder(&name.to_string_lossy())).and_then(|folder| {
+            // Not fatal: where the group may write, the folder may be another user's.
+            let _ = folder.chmod(0o755);
+            fs::rename(tree, &doomed.join("tree"))
         });
         match moved {
             Err(error) if !error.is_not_found() => {
@@ -259,12 +287,11 @@ impl Store {
             }
             _ => {}
         }
-        fs::remove_file(&self.index_path(name))?;
-        if !self.folders()?.iter().any(|other| other.version == name.version) {
-            fs::remove_file(&self.manifest_path(&name.version))?;
+        if home.parent() == Some(&self.root.join(WORKTREES)) {
+            // The folder of a copy; that another is in it is fine.
+            let _ = std::fs::remove_dir(home);
         }
-        warn_of(fs::remove_tree(&doomed, interrupt), "a removed version stays in staging until the next start");
-        Ok(())
+        Ok(doomed)
     }
 
     fn new_staging_path(&self) -> PathBuf {
@@ -281,7 +308,7 @@ impl Store {
 
     /// Where the folder called `name` lies.
     pub fn folder_path(&self, name: &FolderName) -> PathBuf {
-        self.root.join(VERSIONS).join(name.to_string())
+        self.root.join(name.path())
     }
 
     fn manifest_path(&self, version: &Version) -> PathBuf {
@@ -290,6 +317,10 @@ impl Store {
 
     fn index_path(&self, name: &FolderName) -> PathBuf {
         self.private("indexes").join(name.to_string())
+    }
+
+    fn record_path(&self, name: &FolderName) -> PathBuf {
+        self.private("worktrees").join(name.to_string())
     }
 
     fn state_path(&self) -> PathBuf {
@@ -318,3 +349,6 @@ mod model_tests;
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "store/worktree_tests.rs"]
+mod worktree_tests;

@@ -213,9 +213,9 @@ pub(crate) struct StatusArgs {
     /// A daemon's URL or a store's folder; by default the daemon on this host
     #[arg(value_name = "URL|ROOT")]
     pub(crate) target: Option<String>,
-    /// The store's link
-    #[arg(long, value_name = "NAME", default_value = "current")]
-    pub(crate) link: String,
+    /// The store's link; by default the one that the store was written with last
+    #[arg(long, value_name = "PATH")]
+    pub(crate) link: Option<String>,
     /// How the answer looks
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
@@ -246,9 +246,9 @@ pub(crate) struct DiffArgs {
     pub(crate) b: String,
     #[command(flatten)]
     pub(crate) globs: Globs,
-    /// The link of a store
-    #[arg(long, value_name = "NAME", default_value = "current")]
-    pub(crate) link: String,
+    /// The link of a store; by default the one that it was written with last
+    #[arg(long, value_name = "PATH")]
+    pub(crate) link: Option<String>,
     /// How the answer looks
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
@@ -266,9 +266,9 @@ pub(crate) struct VerifyArgs {
     pub(crate) manifest: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) globs: Globs,
-    /// The link of a store
-    #[arg(long, value_name = "NAME", default_value = "current")]
-    pub(crate) link: String,
+    /// The link of a store; by default the one that it was written with last
+    #[arg(long, value_name = "PATH")]
+    pub(crate) link: Option<String>,
     /// How the answer looks
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,

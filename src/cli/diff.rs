@@ -8,8 +8,8 @@ use super::args::{DiffArgs, Output};
 use super::tree::Named;
 
 pub(super) async fn run(args: DiffArgs, interrupt: Interrupt, style: Style) -> Result<Answer> {
-    let a = Named::read(&args.a, &args.globs, &args.link, &interrupt).await?;
-    let b = Named::read(&args.b, &args.globs, &args.link, &interrupt).await?;
+    let a = Named::read(&args.a, &args.globs, args.link.as_deref(), &interrupt).await?;
+    let b = Named::read(&args.b, &args.globs, args.link.as_deref(), &interrupt).await?;
     if a.filter_hash.is_some() && b.filter_hash.is_some() && a.filter_hash != b.filter_hash {
         warn("the two were read with different include and exclude globs, so they are not comparable");
     }

@@ -40,7 +40,7 @@ pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs,
     let status = if is_url(&target) {
         Client::new(&target)?.status().await?
     } else {
-        store(&Store::new(&target, link), &target)?
+        store(&Store::find(&target, link.as_deref()), &target)?
     };
     let exit = if is_well(&status) { Exit::Fine } else { Exit::Mismatch };
     Ok(match args.output {
@@ -59,13 +59,13 @@ fn is_well(status: &Json) -> bool {
 }
 
 /// The daemon on this host by its configured address; without one, its store.
-fn here(registry: &Registry, inputs: &Inputs) -> Result<(String, String)> {
+fn here(registry: &Registry, inputs: &Inputs) -> Result<(String, Option<String>)> {
     let config = config::load(registry, inputs)?.config;
     let target = match config.http.bind {
         Some(bind) => format!("http://{}", reachable(bind)),
         None => config.root.display().to_string(),
     };
-    Ok((target, config.link))
+    Ok((target, Some(config.link)))
 }
 
 /// An address to listen on everywhere is none to ask.

@@ -71,12 +71,12 @@ pub(super) struct Named {
 
 impl Named {
     /// The manifest of what `name` names.
-    pub(super) async fn read(name: &str, globs: &Globs, link: &str, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) async fn read(name: &str, globs: &Globs, link: Option<&str>, interrupt: &Interrupt) -> Result<Self> {
         if is_url(name) {
             return interrupt.guard("ask", Self::daemon(name)).await;
         }
         let path = Path::new(name);
-        let store = Store::new(path, link);
+        let store = Store::find(path, link);
         let (manifest, filter_hash) = if store.exists() {
             let (_, manifest) = published(&store)?;
             (manifest, store.state().map(|s| s.filter_hash))

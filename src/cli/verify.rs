@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::answer::{Answer, Exit, Style, files};
 use super::args::{Globs, Output, VerifyArgs};
 use super::tree::{manifest_file, published, read_folder};
-use crate::store::{Store, differences};
+use crate::store::{Store, differences, is_git_sync};
 
 /// What a tree should be.
 struct Expected {
@@ -39,7 +39,7 @@ pub(super) async fn run(args: VerifyArgs, interrupt: Interrupt, style: Style) ->
     let tree = read_folder(&dir, &globs, None, &interrupt).await?;
     let filter = Filter::new(&args.globs.include, &args.globs.exclude)?;
     let changes = expected.manifest.map(|manifest| match in_store {
-        true => differences(&manifest, &tree, &filter),
+        true => differences(&manifest, &tree, &filter, is_git_sync(&dir)),
         false => manifest.diff(&tree.manifest),
     });
     let (found, files) = (tree.manifest.version(), tree.manifest.len());
@@ -53,7 +53,7 @@ pub(super) async fn run(args: VerifyArgs, interrupt: Interrupt, style: Style) ->
 
 /// The folder to read, what it should be, and whether it is a store's.
 fn what(args: &VerifyArgs) -> Result<(PathBuf, Expected, bool)> {
-    let store = Store::new(&args.dir, &args.link);
+    let store = Store::find(&args.dir, args.link.as_deref());
     let own = if store.exists() { Some(published(&store)?) } else { None };
     let dir = own.as_ref().map_or_else(|| args.dir.clone(), |(folder, _)| store.folder_path(folder));
     let in_store = own.is_some();

@@ -1,5 +1,7 @@
 //! From checked values to the typed configuration, and the rules that no single value's form can tell.
 
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use dagsync_core::{Filter, Kind, Result};
@@ -7,7 +9,7 @@ use serde_json::Value as Json;
 use tracing_subscriber::filter::Targets;
 
 use super::loaded::{Effective, nest};
-use super::model::Config;
+use super::model::{Config, Layout};
 use super::redact::holds_secret;
 use super::{value, wrong};
 
@@ -16,7 +18,7 @@ const MIN_PERIOD: Duration = Duration::from_millis(100);
 /// Longer ones are mistakes, and far longer ones no clock can add up.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Names in the store that are not free for the link.
-const TAKEN: &[&str] = &[".", "..", ".dagsync", "versions"];
+const TAKEN: &[&str] = &[".", "..", ".dagsync", ".git", ".worktrees", "versions"];
 
 /// The engine's settings as a [`Config`].
 pub(super) fn typed(settings: &[Effective]) -> Result<Config> {
@@ -60,7 +62,15 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
     limits(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
-    check("link", is_free_name(&config.link), "must be one name without `/` that the store does not use itself")?;
+    let (fits, rule) = match config.layout {
+        Layout::Versions => {
+            (is_free_name(&config.link), "must be one name without `/` that the store does not use itself")
+        }
+        Layout::Worktrees => {
+            (is_free_path(config), "must be a path that ends in a name and is not in what the store uses itself")
+        }
+    };
+    check("link", fits, rule)?;
     check("backoff.initial", !config.backoff.initial.is_zero(), "must be more than 0s")?;
     check("backoff.max", config.backoff.max >= config.backoff.initial, "must not be less than backoff.initial")?;
     check("log.level", config.log.level.parse::<Targets>().is_ok(), "must be a level or a list of module=level")?;
@@ -96,6 +106,29 @@ fn is_free_name(link: &str) -> bool {
         && link.len() <= 200
         && !TAKEN.contains(&link)
         && !link.contains(|c: char| c == '/' || c.is_control())
+}
+
+fn is_free_path(config: &Config) -> bool {
+    let path = lexical(&config.root.join(&config.link));
+    let first = path.strip_prefix(lexical(&config.root)).map(|below| below.iter().next());
+    let is_taken = |name: &OsStr| TAKEN.iter().any(|taken| name == *taken);
+    // The root itself has no first part below it.
+    let is_free = first.is_err() || first.is_ok_and(|name| name.is_some_and(|name| !is_taken(name)));
+    let ends_in_a_name =
+        Path::new(&config.link).file_name().is_some() && !config.link.ends_with('/') && !config.link.ends_with("/.");
+    ends_in_a_name && is_free && config.link.len() <= 2000 && !config.link.contains(char::is_control)
+}
+
+/// Without `.` and `..`, as far as can be told without looking.
+fn lexical(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut out, part| {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(out.pop()),
+            part => out.push(part),
+        }
+        out
+    })
 }
 
 /// Secrets in the URLs of what is no secret setting: refused from a file or a flag, which others read; warned of from

@@ -190,6 +190,18 @@ fn values_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_link_in_worktrees_may_be_any_path_that_the_store_does_not_use() {
+    let load = |link| Given::env(&[("DAGSYNC_LAYOUT", "worktrees"), ("DAGSYNC_ROOT", "/git"), ("DAGSYNC_LINK", link)]);
+    for fine in ["repo", "a/b", "/git/repo", "/elsewhere/repo", "../repo", "a/../b", ".hidden", "dags."] {
+        load(fine).load().unwrap();
+    }
+    for bad in ["", ".", "..", "repo/", "repo/.", "/git", "/git/.git/x", "x/../.worktrees", ".dagsync/x", "versions"] {
+        let error = load(bad).error();
+        assert!(error.contains("from environment DAGSYNC_LINK: must be a path"), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn a_duration_that_no_clock_can_add_up_is_refused() {
     for name in ["PERIOD", "TIMEOUT", "BACKOFF__INITIAL", "BACKOFF__MAX", "KEEP__AGE", "SCRUB__INTERVAL"] {
         let var: &'static str = format!("DAGSYNC_{name}").leak();

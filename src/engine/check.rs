@@ -60,7 +60,7 @@ impl Engine {
         self.tampered = false;
         let state = state.filter(|state| state.current.as_ref() == Some(&report.folder));
         let published_at = state.as_ref().and_then(|s| s.folders.get(&report.folder)).map(|f| f.published_at);
-        let revision = state.and_then(|state| state.revision);
+        let revision = state.and_then(|state| state.revision).or_else(|| report.folder.revision());
         self.parts.board.update(|status| {
             status.ready = true;
             status.revision = revision;

@@ -8,7 +8,8 @@ use dagsync_core::fs::Folder;
 use dagsync_core::index::StatIndex;
 use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Interrupt, Progress, Result, Revision, Snapshot, Staging, StagingCounts, StagingRules, Version, Warning, hash_tree,
+    Interrupt, Limits, Progress, Result, Revision, Snapshot, Staging, StagingCounts, StagingRules, Version, Warning,
+    hash_tree,
 };
 
 use crate::store::{
@@ -64,11 +65,22 @@ pub(super) struct Brought {
 }
 
 impl Writer {
-    pub(super) fn open(store: Store, strategy: &str, interrupt: &Interrupt) -> Result<Self> {
-        let lock = store.lock()?;
-        let state = store.recover(&lock, SystemTime::now(), interrupt)?;
-        let cache = store.cache(strategy)?;
-        Ok(Self { store, cache, held: Arc::new(Mutex::new(Held { lock, state })) })
+    /// Takes the lock and brings the store into order; says whether a tree was adopted that was not the store's.
+    pub(super) fn open(
+        store: Store,
+        strategy: &str,
+        limits: &Limits,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<(Self, bool)> {
+        let open = || {
+            let lock = store.lock()?;
+            let adopted = store.adopt(&lock, limits, interrupt, progress)?;
+            let state = store.recover(&lock, SystemTime::now(), interrupt)?;
+            Ok((Held { lock, state }, store.cache(strategy)?, adopted))
+        };
+        let (held, cache, adopted) = open().map_err(|error| store.explain(error))?;
+        Ok((Self { store, cache, held: Arc::new(Mutex::new(held)) }, adopted))
     }
 
     /// Whether the link still points to what was published last.
@@ -161,7 +173,7 @@ pub(super) fn read_in_place(
     progress: &Progress,
 ) -> Result<Brought> {
     let index = StatIndex::default();
-    let StagingRules { filter, limits, symlinks } = rules;
+    let StagingRules { filter, limits, symlinks, .. } = rules;
     let reading = Reading { filter, limits, symlinks: *symlinks, index: &index, now: None, interrupt, progress };
     let tree = hash_tree(&Folder::open(path)?, &reading)?;
     Ok(Brought {

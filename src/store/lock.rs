@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use dagsync_core::fs;
 use dagsync_core::{Error, ErrorKind, Result};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode};
 
 use super::Store;
 
@@ -32,6 +32,10 @@ impl Store {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(self.held(&path)),
             Err(e) => return Err(Error::io("lock", &path, e)),
+        }
+        if self.group_write {
+            // Another user's is either shared already, or could not be opened.
+            let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o664));
         }
         let lock = StoreLock { file, path };
         lock.check()?;

@@ -16,8 +16,10 @@ enum Operation {
     Publish(Content, bool),
     /// Stage a tree and die before it is published.
     DieWhileStaging(Content),
-    /// Start again, perhaps without what can be rebuilt.
-    Restart { state: bool, indexes: bool },
+    /// Start again, perhaps without what can be rebuilt, perhaps in the other layout.
+    Restart { state: bool, indexes: bool, other_layout: bool },
+    /// The next tree is of another commit, whatever is in it.
+    Commit,
     /// Remove what the policy does not keep.
     Prune(usize),
     /// Write into a published file, as somebody with the rights would.
@@ -36,7 +38,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (content(), any::<bool>()).prop_map(|(tree, fresh)| Operation::Publish(tree, fresh)),
         1 => content().prop_map(Operation::DieWhileStaging),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(state, indexes)| Operation::Restart { state, indexes }),
+        1 => any::<[bool; 3]>()
+            .prop_map(|[state, indexes, other_layout]| Operation::Restart { state, indexes, other_layout }),
+        1 => Just(Operation::Commit),
         2 => (1usize..4).prop_map(Operation::Prune),
         1 => Just(Operation::Tamper),
         1 => Just(Operation::Unlink),
@@ -64,15 +68,20 @@ fn step(mut story: Story, model: &mut Model, operation: Operation) -> Story {
             std::mem::forget(story.stage(&files));
             story = story.reopen();
         }
-        Operation::Restart { state, indexes } => {
+        Operation::Restart { state, indexes, other_layout } => {
             if !state {
                 let _ = std::fs::remove_file(story.store.state_path());
             }
             if !indexes {
                 std::fs::remove_dir_all(story.store.private("indexes")).unwrap();
             }
-            story = story.reopen();
+            story = story.reopen_as(|store| {
+                if other_layout {
+                    store.layout = other(store.layout);
+                }
+            });
         }
+        Operation::Commit => story.commit += 1,
         Operation::Prune(versions) => drop(story.prune(versions, 50, &[])),
         Operation::Tamper => {
             if let Some(path) = model.current.as_ref().and_then(|tree| tree.keys().next()) {
@@ -89,6 +98,10 @@ fn step(mut story: Story, model: &mut Model, operation: Operation) -> Story {
     story
 }
 
+fn other(layout: Layout) -> Layout {
+    if layout == Layout::Versions { Layout::Worktrees } else { Layout::Versions }
+}
+
 fn check(story: &Story, model: &Model) {
     let current = story.store.current().unwrap();
     assert_eq!(current.is_some(), model.current.is_some());
@@ -99,6 +112,8 @@ fn check(story: &Story, model: &Model) {
         let untouched = tree.iter().skip(usize::from(model.tampered));
         untouched.for_each(|(path, n)| assert_eq!(story.read(path), n.to_string()));
     }
+    let records = story.store.records().unwrap();
+    assert!(records.iter().all(|name| story.store.has_folder(name)), "no record outlives its folder");
     for name in story.store.folders().unwrap() {
         assert!(story.store.manifest(&name.version()).unwrap().is_some(), "every folder has its manifest");
     }
@@ -110,8 +125,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn readers_find_what_was_published_last_whatever_happens(operations in vec(operation(), 1..14)) {
-        let mut story = Story::new();
+    fn readers_find_what_was_published_last_whatever_happens(
+        worktrees in any::<bool>(), operations in vec(operation(), 1..14),
+    ) {
+        let mut story = if worktrees { Story::in_worktrees() } else { Story::new() };
         let mut model = Model::default();
         for operation in operations {
             story = step(story, &mut model, operation);

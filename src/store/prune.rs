@@ -1,13 +1,17 @@
 //! Removing old versions, but none that a task may still import from.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use dagsync_core::fs::Folder;
+use dagsync_core::fs::{self, Folder};
 use dagsync_core::{Interrupt, Result, Version};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
-use super::{FolderName, State, Store, StoreLock};
+use super::names::WORKTREES;
+use super::{DOOMED_STAYS, FolderName, State, Store, StoreLock, warn_of};
 
 /// Which old versions stay: the newest `versions`, all that were current within `age`, all `pinned`, and all on whose
 /// folder or manifest somebody holds a shared `flock`, as `flock -s /dags/current command` does.
@@ -28,12 +32,15 @@ impl KeepPolicy {
         old.sort_unstable();
         let spare = old.len().saturating_sub(self.versions.saturating_sub(1));
         old.truncate(spare);
-        // A clock that went backwards makes everything young: better kept too long than removed too early.
-        let is_old = |retired: SystemTime| now.duration_since(retired).is_ok_and(|age| age >= self.age);
         old.into_iter()
-            .filter(|(retired, name)| is_old(*retired) && !self.pinned.contains(&name.version))
+            .filter(|(retired, name)| self.is_old(*retired, now) && !self.pinned.contains(&name.version()))
             .map(|(_, name)| name.clone())
             .collect()
+    }
+
+    /// A clock that went backwards makes everything young: better kept too long than removed too early.
+    fn is_old(&self, retired: SystemTime, now: SystemTime) -> bool {
+        now.duration_since(retired).is_ok_and(|age| age >= self.age)
     }
 }
 
@@ -64,19 +71,62 @@ impl Store {
                 Err(error) => tracing::warn!(folder = %name, %error, "an old version cannot be removed"),
             }
         }
-        if !removed.is_empty() {
+        if self.prune_git_sync(state, policy, now, interrupt)? || !removed.is_empty() {
             self.save_state(state);
         }
         Ok(removed)
     }
 
+    /// Removes the trees that git-sync left, when they are old; says whether there was one.
+    fn prune_git_sync(
+        &self,
+        state: &mut State,
+        policy: &KeepPolicy,
+        now: SystemTime,
+        interrupt: &Interrupt,
+    ) -> Result<bool> {
+        let link = fs::resolve(&self.link_path())?;
+        let old: Vec<String> = state
+            .git_sync
+            .iter()
+            .filter(|(_, since)| policy.is_old(***since, now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut some = false;
+        for name in old {
+            let tree = self.root.join(WORKTREES).join(&name);
+            if link == fs::resolve(&tree)? || is_locked(&tree) {
+                continue;
+            }
+            interrupt.check("prune")?;
+            match self.take_out_of_sight(&tree, interrupt) {
+                Ok(doomed) => {
+                    warn_of(fs::remove_tree(&doomed, interrupt), DOOMED_STAYS);
+                    tracing::info!(folder = %tree.display(), "removed an old tree of git-sync");
+                }
+                Err(error) => tracing::warn!(%error, "an old tree of git-sync cannot be removed"),
+            }
+            // One that cannot be removed is tried again by the next process, not every minute.
+            state.git_sync.remove(&name);
+            some = true;
+        }
+        Ok(some)
+    }
+
     /// Over NFS an exclusive lock needs a descriptor that may write, which a folder's may not, and a folder's lock is
     /// not seen by other hosts: there the manifest is what to hold.
     fn is_held(&self, name: &FolderName) -> bool {
-        let try_lock = |fd: &dyn std::os::fd::AsFd| rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive);
-        let folder = Folder::open(self.folder_path(name)).map(|folder| try_lock(&folder));
-        let manifest = std::fs::File::options().read(true).write(true).open(self.manifest_path(&name.version));
+        let manifest = std::fs::File::options().read(true).write(true).open(self.manifest_path(&name.version()));
         // A version whose lock cannot be asked for is kept: better too long than removed under a task.
-        matches!(folder, Ok(Err(rustix::io::Errno::WOULDBLOCK))) || manifest.is_ok_and(|file| try_lock(&file).is_err())
+        is_locked(&self.folder_path(name)) || manifest.is_ok_and(|file| try_lock(&file).is_err())
     }
+}
+
+/// Whether somebody holds a lock on a folder.
+fn is_locked(folder: &Path) -> bool {
+    Folder::open(folder).is_ok_and(|folder| try_lock(&folder) == Err(Errno::WOULDBLOCK))
+}
+
+fn try_lock(fd: &impl AsFd) -> Result<(), Errno> {
+    rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive)
 }

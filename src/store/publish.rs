@@ -5,9 +5,11 @@ use std::time::SystemTime;
 
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::{StatIndex, file_system_tick};
-use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Result, Revision, StagedTree, Version};
+use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Result, Revision, StagedTree};
 
-use super::{FolderName, State, Store, StoreLock, VERSIONS};
+use super::access::share_folder;
+use super::names::relative;
+use super::{FolderName, State, Store, StoreLock};
 
 /// A staging folder that is removed unless its tree is published.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub struct Publication<'a> {
 /// What came of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// The content is that of the current version: the link stays, the revision moved.
+    /// The link stays: the content is that of the current version, and its folder need not name the new revision.
     Unchanged(FolderName),
     /// The link points to this new folder now.
     New(FolderName),
@@ -90,12 +92,13 @@ impl Store {
     ) -> Result<Published> {
         let version = tree.manifest.version();
         let current = self.current()?;
-        let unchanged = current.as_ref().filter(|name| name.version == version && !publication.fresh).cloned();
+        let wanted = FolderName::new(self.layout, version, publication.revision)?;
+        let unchanged = current.as_ref().filter(|name| name.is_like(&wanted) && !publication.fresh).cloned();
         let published = match unchanged {
             Some(name) => Published::Unchanged(name),
             None => {
                 self.refuse_empty(tree, current.as_ref(), publication)?;
-                let name = self.free_name(version)?;
+                let name = self.free_name(&wanted)?;
                 self.move_into_place(lock, draft, tree, &name)?;
                 state.make_current(Some(name.clone()), publication.now);
                 Published::New(name)
@@ -113,39 +116,63 @@ impl Store {
         publication: &Publication<'_>,
     ) -> Result<()> {
         let Some(current) = current else { return Ok(()) };
-        let is_repair = current.version == tree.manifest.version();
+        let is_repair = current.version() == tree.manifest.version();
         if !tree.manifest.is_empty() || publication.allow_empty || is_repair {
             return Ok(());
         }
         let message = format!("revision {} of {} holds no file", publication.revision, publication.source);
         Err(Error::new(ErrorKind::Refused, "publish", message)
-            .with_context("version that stays", current.version)
+            .with_context("version that stays", current.version())
             .with_hint("check the subpath and the globs; set allow_empty to publish an empty tree"))
     }
 
-    fn free_name(&self, version: Version) -> Result<FolderName> {
-        let copies = self.folders()?.into_iter().filter(|name| name.version == version).map(|name| name.copy);
-        Ok(FolderName { version, copy: copies.max().map_or(1, |last| last + 1) })
+    /// The first copy's name that is free: nothing lies there, whoever made it, and nothing is recorded.
+    fn free_name(&self, first: &FolderName) -> Result<FolderName> {
+        let recorded = self.records()?;
+        let is_free = |name: &FolderName| {
+            let is_recorded = recorded.iter().any(|other| other.path() == name.path());
+            !is_recorded && std::fs::symlink_metadata(self.folder_path(name)).is_err()
+        };
+        Ok((1..).map(|copy| first.with_copy(copy)).find(is_free).expect("numbers do not end"))
     }
 
     fn move_into_place(&self, lock: &StoreLock, draft: &Draft, tree: &StagedTree, name: &FolderName) -> Result<()> {
         let manifest = draft.path.join("manifest");
         fs::write_atomic(&manifest, &tree.manifest.to_bytes())?;
-        let versions = Folder::open(self.root.join(VERSIONS))?;
-        versions.sync_file_system()?;
+        let path = self.folder_path(name);
+        let home = path.parent().unwrap_or(&self.root);
+        fs::create_folders(home)?;
+        let home = Folder::open(home)?;
+        if self.group_write {
+            share_folder(home.path())?;
+        }
+        home.sync_file_system()?;
         lock.check()?;
-        fs::rename(&manifest, &self.manifest_path(&name.version))?;
-        fs::rename(&draft.tree(), &self.folder_path(name))?;
-        versions.folder(&name.to_string())?.chmod(0o555)?;
-        versions.sync()?;
+        fs::rename(&manifest, &self.manifest_path(&name.version()))?;
+        if name.is_worktree() {
+            self.record(name)?;
+        }
+        fs::rename(&draft.tree(), &path)?;
+        let folder = Folder::open(&path)?;
+        if self.group_write { folder.share() } else { folder.chmod(0o555) }?;
+        home.sync()?;
         Folder::open(self.private("manifests"))?.sync()?;
         // Again: what came before may have waited long for a network.
         if let Err(error) = lock.check() {
             let _ = self.remove_folder(name, &Interrupt::never());
             return Err(error);
         }
-        fs::replace_link(&Path::new(VERSIONS).join(name.to_string()), &self.link_path())?;
-        Folder::open(&self.root)?.sync()
+        self.flip(&path)
+    }
+
+    /// The target is relative to where the link really lies, so that both may be mounted somewhere else.
+    fn flip(&self, tree: &Path) -> Result<()> {
+        let link = self.link_path();
+        let gone = |path: &Path| Error::new(ErrorKind::Changed, "publish", format!("{} is gone", path.display()));
+        let resolve = |path: &Path| fs::resolve(path)?.ok_or_else(|| gone(path));
+        let parent = link.parent().unwrap_or(&self.root);
+        fs::replace_link(&relative(&resolve(parent)?, &resolve(tree)?), &link)?;
+        Folder::open(parent)?.sync()
     }
 
     /// Records the stats of a version that was just published, so that the next check need not read it.

@@ -10,6 +10,7 @@ use dagsync_core::{
     SymlinkPolicy, hash_tree,
 };
 
+use super::adopt::is_git_sync;
 use super::{FolderName, Store, warn_of};
 
 /// How thoroughly a version is checked.
@@ -71,8 +72,8 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the manifest is missing or damaged, so that nothing can be said.
     pub fn scrub(&self, name: &FolderName, scrub: &Scrub<'_>) -> Result<ScrubReport> {
-        let expected = self.manifest(&name.version)?.ok_or_else(|| {
-            let message = format!("{} is missing", self.manifest_path(&name.version).display());
+        let expected = self.manifest(&name.version())?.ok_or_else(|| {
+            let message = format!("{} is missing", self.manifest_path(&name.version()).display());
             Error::new(ErrorKind::Corrupt, "scrub", message).with_hint("the next sync writes it anew")
         })?;
         let path = self.folder_path(name);
@@ -89,7 +90,7 @@ impl Store {
         let symlinks = SymlinkPolicy::Skip;
         let reading = Reading { filter: &everything, limits, symlinks, index: &index, now, interrupt, progress };
         let tree = hash_tree(&Folder::open(&path)?, &reading)?;
-        let changes = differences(&expected, &tree, scrub.filter);
+        let changes = differences(&expected, &tree, scrub.filter, is_git_sync(&path));
         if changes.is_empty() && tree.files_read > 0 && now.is_some() {
             warn_of(tree.index.save(&index_path), "the next check has to read every file");
         }
@@ -98,10 +99,14 @@ impl Store {
     }
 }
 
-/// How a published tree differs from its manifest. It holds no link that does not count, so each of those was added.
-pub(crate) fn differences(expected: &Manifest, tree: &HashedTree, filter: &Filter) -> Vec<Change> {
+/// How a published tree differs from its manifest. One that was adopted may hold links that do not count; in any other
+/// each of those was added.
+pub(crate) fn differences(expected: &Manifest, tree: &HashedTree, filter: &Filter, adopted: bool) -> Vec<Change> {
     let mut changes = expected.diff(&tree.manifest);
     changes.retain(|change| !is_behind_a_link(change, tree, filter));
+    if adopted {
+        return changes;
+    }
     let added = tree.skipped.iter().filter(|link| tree.links.contains(&link.path));
     changes.extend(added.map(|link| Change { path: link.path.clone(), change: ChangeKind::Added }));
     changes

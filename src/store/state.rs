@@ -1,10 +1,11 @@
 //! What the store remembers besides the trees: revisions and times. Everything in it can be lost.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use dagsync_core::{Result, Revision, fs};
+use humantime_serde::Serde;
 use serde::{Deserialize, Serialize};
 
 use super::FolderName;
@@ -27,8 +28,14 @@ pub struct State {
     pub source: String,
     /// The filter under which it was brought.
     pub filter_hash: String,
-    /// Every folder below `versions`.
+    /// Every folder of a published tree.
     pub folders: BTreeMap<FolderName, FolderState>,
+    /// Where the link is, relative to the root if it lies in it.
+    #[serde(default)]
+    pub link: PathBuf,
+    /// Trees that git-sync left, by their commits, and since when they may go.
+    #[serde(default)]
+    pub git_sync: BTreeMap<String, Serde<SystemTime>>,
 }
 
 /// What is known of one folder.
@@ -66,6 +73,8 @@ impl State {
             source: String::new(),
             filter_hash: String::new(),
             folders: folders.into_iter().map(|name| (name, unknown.clone())).collect(),
+            link: PathBuf::new(),
+            git_sync: BTreeMap::new(),
         };
         state.adopt(current, now);
         state
@@ -74,7 +83,7 @@ impl State {
     /// Makes `current` what the link says, which is the truth.
     pub(super) fn adopt(&mut self, current: Option<FolderName>, now: SystemTime) {
         if current != self.current {
-            self.revision = None;
+            self.revision = current.as_ref().and_then(FolderName::revision);
             self.make_current(current, now);
         } else if let Some(folder) = current.and_then(|name| self.folders.get_mut(&name)) {
             folder.retired_at = None;

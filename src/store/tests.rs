@@ -11,23 +11,45 @@ use super::*;
 
 /// A store with its lock, and a story to tell.
 pub(super) struct Story {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     pub(super) store: Store,
-    lock: StoreLock,
-    state: State,
+    pub(super) lock: StoreLock,
+    pub(super) state: State,
     pub(super) now: SystemTime,
+    /// Told apart from other commits of the same files by this.
+    pub(super) commit: u64,
 }
 
-type Files<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Files<'a> = &'a [(&'a str, &'a str)];
 
 impl Story {
     pub(super) fn new() -> Self {
+        Self::begin(|root| Store::new(root, "current"))
+    }
+
+    pub(super) fn in_worktrees() -> Self {
+        Self::begin(|root| Store { layout: Layout::Worktrees, ..Store::new(root, "repo") })
+    }
+
+    /// A story whose store is made by `store` for the root that it is given.
+    pub(super) fn begin(store: impl FnOnce(PathBuf) -> Store) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let store = Store::new(home.path().join("dags"), "current");
-        let lock = store.lock().unwrap();
+        let store = store(home.path().join("dags"));
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let state = store.recover(&lock, now, &Interrupt::never()).unwrap();
-        Self { _home: home, store, lock, state, now }
+        Self::open(home, store, now)
+    }
+
+    fn open(home: tempfile::TempDir, store: Store, now: SystemTime) -> Self {
+        let lock = store.lock().unwrap();
+        let (limits, interrupt) = (Limits::default(), Interrupt::never());
+        store.adopt(&lock, &limits, &interrupt, &Progress::default()).unwrap();
+        let state = store.recover(&lock, now, &interrupt).unwrap();
+        Self { home, store, lock, state, now, commit: 0 }
+    }
+
+    /// The commit that holds `files`.
+    pub(super) fn revision(&self, files: Files<'_>) -> Revision {
+        Revision::new(&Digest::of(format!("{files:?} {}", self.commit)).to_string()[..40])
     }
 
     pub(super) fn stage(&self, files: Files<'_>) -> (Draft, StagedTree) {
@@ -35,6 +57,7 @@ impl Story {
             filter: Arc::new(Filter::default()),
             limits: Limits::default(),
             symlinks: SymlinkPolicy::Skip,
+            group_write: self.store.group_write,
         };
         let previous = self.store.snapshot().unwrap().map(Arc::new);
         let draft = self.store.draft(&self.lock).unwrap();
@@ -50,7 +73,7 @@ impl Story {
 
     pub(super) fn try_publish(&mut self, files: Files<'_>, fresh: bool, allow_empty: bool) -> Result<Published> {
         let (draft, tree) = self.stage(files);
-        let revision = Revision::new(format!("r{}", files.len()));
+        let revision = self.revision(files);
         let publication = Publication {
             revision: &revision,
             strategy: "test",
@@ -67,7 +90,7 @@ impl Story {
         Ok(published)
     }
 
-    fn publish(&mut self, files: Files<'_>) -> FolderName {
+    pub(super) fn publish(&mut self, files: Files<'_>) -> FolderName {
         self.try_publish(files, false, false).unwrap().folder().clone()
     }
 
@@ -81,11 +104,20 @@ impl Story {
     }
 
     pub(super) fn reopen(self) -> Self {
-        let Self { _home, store, lock, now, .. } = self;
+        self.reopen_as(|_| {})
+    }
+
+    /// Starts again with other settings.
+    pub(super) fn reopen_as(self, change: impl FnOnce(&mut Store)) -> Self {
+        let Self { home, mut store, lock, now, commit, .. } = self;
         drop(lock);
-        let lock = store.lock().unwrap();
-        let state = store.recover(&lock, now, &Interrupt::never()).unwrap();
-        Self { _home, store, lock, state, now }
+        change(&mut store);
+        Self { commit, ..Self::open(home, store, now) }
+    }
+
+    /// The folder around the root.
+    pub(super) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     pub(super) fn scrub(&self, mode: ScrubMode) -> ScrubReport {
@@ -96,8 +128,8 @@ impl Story {
         self.store.scrub(&name, &scrub).unwrap()
     }
 
-    fn current(&self, path: &str) -> PathBuf {
-        self.store.root().join("current").join(path)
+    pub(super) fn current(&self, path: &str) -> PathBuf {
+        self.store.link_path().join(path)
     }
 
     pub(super) fn read(&self, path: &str) -> String {
@@ -113,7 +145,7 @@ impl Story {
     }
 }
 
-fn change(path: &str, change: ChangeKind) -> Change {
+pub(super) fn change(path: &str, change: ChangeKind) -> Change {
     Change { path: TreePath::new(path).unwrap(), change }
 }
 
@@ -436,15 +468,4 @@ fn what_dagsync_did_not_make_is_never_replaced() {
     assert!(error.to_string().contains("which dagsync did not make"), "{error}");
     drop(elsewhere);
     assert_eq!(story.store.current().unwrap(), None, "a link to nothing is nothing");
-}
-
-#[test]
-fn folder_names_have_one_spelling() {
-    let hex = Digest::of("x").to_string();
-    for good in [hex.clone(), format!("{hex}.2"), format!("{hex}.17")] {
-        assert_eq!(good.parse::<FolderName>().unwrap().to_string(), good);
-    }
-    for bad in [format!("{hex}.1"), format!("{hex}.02"), format!("{hex}."), hex.to_uppercase(), "x".to_owned()] {
-        assert!(bad.parse::<FolderName>().is_err(), "{bad}");
-    }
 }

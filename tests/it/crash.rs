@@ -24,6 +24,13 @@ fn killed_at_16_random_moments_of_2000_files_over_ssh() {
     told.landed(3, 2);
 }
 
+#[test]
+fn killed_at_48_random_moments_in_worktrees() {
+    let world = World::of_files(60);
+    let told = world.tell(24, || Pod::new(&world.repo.file_url()).set("layout", "worktrees").set("link", "deep/repo"));
+    told.landed(10, 2);
+}
+
 /// A repository with a tree on `main` and another, of other content, on `next`.
 struct World {
     repo: Repo,
@@ -85,6 +92,7 @@ impl Story<'_> {
         self.kill(&mut pod, &mut random, Some(before), after);
         pod.once().ended(0, &[]);
         assert_eq!(version_of(&pod.current().unwrap()).unwrap(), *after);
+        assert_eq!(std::fs::read_dir(pod.root().join(".dagsync/staging")).unwrap().count(), 0);
         reader.saw_only(&[before, after]);
     }
 

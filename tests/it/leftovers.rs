@@ -73,11 +73,13 @@ fn leave(root: &Path, version: &str, script: &str) {
 #[test]
 fn what_is_not_ours_is_never_replaced() {
     let repo = Repo::with(&[("a.py", "a")]);
-    let pod = Pod::new(&repo.file_url());
-    std::fs::create_dir_all(pod.link()).unwrap();
-    std::fs::write(pod.link().join("mine.py"), "mine").unwrap();
-    pod.once().ended(2, &["current", "not a symbolic link"]);
-    assert_eq!(std::fs::read_to_string(pod.link().join("mine.py")).unwrap(), "mine");
+    for layout in ["versions", "worktrees"] {
+        let pod = Pod::new(&repo.file_url()).set("layout", layout);
+        std::fs::create_dir_all(pod.link()).unwrap();
+        std::fs::write(pod.link().join("mine.py"), "mine").unwrap();
+        pod.once().ended(2, &["current", "not a symbolic link"]);
+        assert_eq!(std::fs::read_to_string(pod.link().join("mine.py")).unwrap(), "mine");
+    }
 }
 
 #[test]

@@ -19,3 +19,4 @@ mod tamper;
 mod trust;
 mod update;
 mod versions;
+mod worktrees;

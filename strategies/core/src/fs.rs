@@ -133,6 +133,11 @@ impl Folder {
         rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(|e| Error::io("chmod", &self.path, e))
     }
 
+    /// Lets the group write to the folder itself and leaves a setgid bit, which gives what is made in it to the group.
+    pub fn share(&self) -> Result<()> {
+        self.chmod(self.stat(".")?.mode & 0o2000 | 0o775)
+    }
+
     /// Waits until everything written to the folder's file system is on disk.
     pub fn sync_file_system(&self) -> Result<()> {
         rustix::fs::syncfs(&self.fd).map_err(|e| Error::io("syncfs", &self.path, e))
@@ -259,21 +264,22 @@ pub fn read_link(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Whether something is at `path`, links followed. What cannot be asked is an error, not an absence.
-pub fn exists(path: &Path) -> Result<bool> {
+/// Where `path` leads, links followed; `None` when nothing is there. What cannot be asked is an error, not an absence.
+pub fn resolve(path: &Path) -> Result<Option<PathBuf>> {
     // A name that another NFS client has just replaced may be stale for a moment.
     const TRIES: usize = 5;
     for _ in 0..TRIES {
-        match std::fs::metadata(path) {
-            Ok(_) => return Ok(true),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(e) if e.raw_os_error() == Some(Errno::STALE.raw_os_error()) => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            Err(e) => return Err(Error::io("stat", path, e)),
+        let error = match std::fs::canonicalize(path) {
+            Ok(found) => return Ok(Some(found)),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Some(Errno::STALE) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            _ => return Err(Error::io("resolve", path, error)),
         }
     }
-    Err(Error::io("stat", path, Errno::STALE))
+    Err(Error::io("resolve", path, Errno::STALE))
 }
 
 /// Removes a folder with everything in it, also where its folders are read-only; it may be gone already.

@@ -113,3 +113,15 @@ fn removal_stops_on_request() {
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(dir.path().join("in/sub/file").exists());
 }
+
+#[test]
+fn a_link_that_leads_nowhere_resolves_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().canonicalize().unwrap().join(name);
+    std::fs::write(path("file"), "x").unwrap();
+    for (name, target) in [("there", "file"), ("dangling", "nothing"), ("through", "file/x"), ("itself", "itself")] {
+        std::os::unix::fs::symlink(target, path(name)).unwrap();
+        let expected = (name == "there").then(|| path("file"));
+        assert_eq!(resolve(&path(name)).unwrap(), expected, "{name}");
+    }
+}

@@ -95,7 +95,12 @@ fn seen(root: &Path) -> Manifest {
 }
 
 fn stage(root: &Path, leaves: &Leaves) -> crate::Result<crate::StagedTree> {
-    let rules = StagingRules { filter: Default::default(), limits: Default::default(), symlinks: Default::default() };
+    let rules = StagingRules {
+        filter: Default::default(),
+        limits: Default::default(),
+        symlinks: Default::default(),
+        group_write: false,
+    };
     let staging = Staging::new(root, rules, None, Interrupt::never(), Progress::default())?;
     for (name, leaf) in leaves {
         match leaf {

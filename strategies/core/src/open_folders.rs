@@ -60,9 +60,12 @@ impl OpenFolders {
         open.insert(path.to_owned(), folder.clone());
     }
 
-    /// The root stays writable: it has yet to be renamed.
-    pub(crate) fn make_read_only(&self) -> Result<()> {
+    /// Gives every folder its final mode. The root's own comes later: it has yet to be renamed.
+    pub(crate) fn finish(&self, group_write: bool) -> Result<()> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().rev().try_for_each(|path| self.root.folder(path)?.chmod(0o555))
+        made.iter().rev().try_for_each(|path| {
+            let folder = self.root.folder(path)?;
+            if group_write { folder.share() } else { folder.chmod(0o555) }
+        })
     }
 }

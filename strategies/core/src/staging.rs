@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::{Mode, Timespec, Timestamps};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +50,8 @@ pub struct StagingRules {
     pub limits: Limits,
     /// What to do with links that are no file.
     pub symlinks: SymlinkPolicy,
+    /// Whether the group may write to what is staged.
+    pub group_write: bool,
 }
 
 /// How much work staging took.
@@ -157,7 +159,7 @@ impl Staging {
         self.admit(path)?;
         let (folder, name) = path.split();
         let folder = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
-        let file = folder.create(name, mode(executable)).map_err(|e| occupied(e, path))?;
+        let file = self.new_file(&folder, name, executable).map_err(|e| occupied(e, path))?;
         let hasher = Sha256::new();
         Ok(StagedFile { staging: self.clone(), folder, file, path: path.clone(), hasher, bytes: 0, finished: false })
     }
@@ -185,7 +187,8 @@ impl Staging {
             return Ok(false);
         }
         let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
-        if to.hard_link(&from, name).is_ok() {
+        // One of other permissions, such as those of a tree that was adopted, is copied.
+        if stat.mode & 0o7777 == self.mode(executable) && to.hard_link(&from, name).is_ok() {
             return self.record(path.clone(), stat, *digest, |counts| counts.linked += 1).map(|()| true);
         }
         match self.copy(&from, &to, name, &stat, digest).map_err(|e| occupied(e, path))? {
@@ -215,12 +218,12 @@ impl Staging {
         &self.0.progress
     }
 
-    /// Completes the tree: creates the links that stay inside, makes folders read-only, builds the manifest.
+    /// Completes the tree: creates the links that stay inside, gives folders their mode, builds the manifest.
     ///
     /// # Errors
     /// A refused link, an exceeded limit, an I/O error.
     pub fn finish(self) -> Result<StagedTree> {
-        let StagingRules { filter, limits, symlinks } = &self.0.rules;
+        let StagingRules { filter, limits, symlinks, group_write } = &self.0.rules;
         let State { mut files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
         files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let resolved = links::resolve(files.iter().map(|(path, _)| path), &links, filter, limits)?;
@@ -232,7 +235,7 @@ impl Staging {
         for (shown, origin) in resolved.files.iter().filter(|(shown, origin)| shown != origin) {
             self.outlive_retargeted(shown, origin, &mut files)?;
         }
-        self.0.folders.make_read_only()?;
+        self.0.folders.finish(*group_write)?;
         limits.check_total(resolved.files.len() as u64, 0)?;
         let mut staged = InOrder::new(&files);
         let entry = |(path, origin): (TreePath, TreePath)| {
@@ -291,7 +294,7 @@ impl Staging {
     ) -> Result<Option<FileStat>> {
         let path = to.path().join(name);
         let Ok(mut source) = from.file(name) else { return Ok(None) };
-        let mut copy = to.create(name, mode(stat.is_executable()))?;
+        let mut copy = self.new_file(to, name, stat.is_executable())?;
         std::io::copy(&mut source, &mut copy).map_err(|e| Error::io("copy", &path, e))?;
         set_mtime(&copy, stat.mtime).map_err(|e| Error::io("set time", &path, e))?;
         if self.rehash(to, name, expected) {
@@ -322,12 +325,32 @@ impl Staging {
         // The file may be linked into older versions, so it is replaced and not touched.
         let mut source = folder.file(name)?;
         folder.unlink(name)?;
-        let mut copy = folder.create(name, mode(stat.is_executable()))?;
+        let mut copy = self.new_file(&folder, name, stat.is_executable())?;
         let fail = |e| Error::io("copy", folder.path().join(name), e);
         std::io::copy(&mut source, &mut copy).map_err(fail)?;
         set_mtime(&copy, (second(before.mtime) + 1) * NANOS).map_err(fail)?;
         files[at].1 = (tree::stat_of(&copy, origin)?, digest);
         Ok(())
+    }
+
+    fn mode(&self, executable: bool) -> u32 {
+        match (self.0.rules.group_write, executable) {
+            (false, false) => 0o444,
+            (false, true) => 0o555,
+            (true, false) => 0o664,
+            (true, true) => 0o775,
+        }
+    }
+
+    fn new_file(&self, folder: &Folder, name: &str, executable: bool) -> Result<File> {
+        let mode = self.mode(executable);
+        let file = folder.create(name, mode)?;
+        if self.0.rules.group_write {
+            // The process's umask may have taken what the group needs.
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+                .map_err(|e| Error::io("chmod", folder.path().join(name), e))?;
+        }
+        Ok(file)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -347,10 +370,6 @@ fn occupied(error: Error, path: &TreePath) -> Error {
         Some(Errno::EXIST | Errno::NOTDIR | Errno::LOOP) => twice(path).with_source(error),
         _ => error,
     }
-}
-
-const fn mode(executable: bool) -> u32 {
-    if executable { 0o555 } else { 0o444 }
 }
 
 const fn second(mtime: i128) -> i128 {

@@ -25,7 +25,12 @@ impl Stage {
         let dir = tempfile::tempdir_in(parent).unwrap();
         put(dir.path(), "secret", "secret");
         put_folder(dir.path(), "in");
-        let rules = StagingRules { filter: Arc::default(), limits: Limits::default(), symlinks: SymlinkPolicy::Skip };
+        let rules = StagingRules {
+            filter: Arc::default(),
+            limits: Limits::default(),
+            symlinks: SymlinkPolicy::Skip,
+            group_write: false,
+        };
         Self { dir, rules, previous: None, interrupt: Interrupt::never() }
     }
 

@@ -99,7 +99,12 @@ impl Harness {
         let folder = self.dir.path().join("staging").join(number.to_string());
         fs::create_folders(&folder)?;
         let cx = SyncContext { previous: self.previous.clone(), ..self.context() };
-        let rules = StagingRules { filter: cx.filter.clone(), limits: cx.limits, symlinks: SymlinkPolicy::default() };
+        let rules = StagingRules {
+            filter: cx.filter.clone(),
+            limits: cx.limits,
+            symlinks: SymlinkPolicy::default(),
+            group_write: false,
+        };
         let staging = Staging::new(&folder, rules, self.previous.clone(), cx.interrupt.clone(), cx.progress.clone())?;
         let tree = strategy.materialize(&cx, revision, &staging).await?;
         let revision = revision.clone();

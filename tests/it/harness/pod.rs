@@ -1,6 +1,7 @@
 //! A pod: one daemon with its own store and its own HTTP port.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 
@@ -59,6 +60,7 @@ pub(crate) struct Pod {
     root: PathBuf,
     port: u16,
     settings: BTreeMap<String, String>,
+    user: Option<u32>,
     process: Option<Process>,
 }
 
@@ -68,7 +70,7 @@ impl Pod {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("store");
         let port = net::free_port();
-        let pod = Self { folder, root, port, settings: BTreeMap::new(), process: None };
+        let pod = Self { folder, root, port, settings: BTreeMap::new(), user: None, process: None };
         pod.set("source", source)
             .set("period", "200ms")
             .set("backoff.initial", "100ms")
@@ -113,13 +115,20 @@ impl Pod {
         self
     }
 
+    /// Runs as another user of group 0, as a container does.
+    #[must_use]
+    pub(crate) fn by(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The link that Airflow reads.
     pub(crate) fn link(&self) -> PathBuf {
-        self.root.join("current")
+        self.root.join(self.settings.get("link").map_or("current", String::as_str))
     }
 
     /// The folder that the link points to, if any.
@@ -154,6 +163,9 @@ impl Pod {
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = dagsync();
         command.arg(name).arg("--root").arg(&self.root);
+        if let Some(user) = self.user {
+            command.uid(user).gid(0).env("HOME", "/tmp");
+        }
         for (setting, value) in &self.settings {
             command.env(format!("DAGSYNC_{}", setting.to_uppercase().replace('.', "__")), value);
         }

@@ -35,6 +35,10 @@ pub(crate) fn contents(folder: &Path) -> std::io::Result<BTreeMap<String, Vec<u8
 fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
+        if path.ends_with(".git") {
+            // As by hand: a tree that git-sync checked out has it.
+            continue;
+        }
         if path.is_dir() {
             collect(root, &path, files)?;
         } else {

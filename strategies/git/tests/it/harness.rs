@@ -153,7 +153,12 @@ impl Target {
         self.staged += 1;
         let folder = self.dir.path().join(format!("staged-{}", self.staged));
         fs::create_dir(&folder).unwrap();
-        let rules = StagingRules { filter: cx.filter.clone(), limits: self.limits, symlinks: SymlinkPolicy::Skip };
+        let rules = StagingRules {
+            filter: cx.filter.clone(),
+            limits: self.limits,
+            symlinks: SymlinkPolicy::Skip,
+            group_write: false,
+        };
         let progress = cx.progress.clone();
         let staging = Staging::new(&folder, rules, cx.previous.clone(), cx.interrupt.clone(), progress)?;
         assert_eq!(block_on(self.strategy.materialize(&cx, revision, &staging))?, Tree::Staged);
