@@ -27,6 +27,16 @@ const KEPT: usize = 8 * 1024;
 const IN_ERROR: usize = 1024;
 const BUFFER: usize = 16 * 1024;
 
+/// What commands are told beyond settings, by variables that are none: a command may run dagsync itself.
+pub(crate) const TOLD: [&str; 6] = [
+    "DAGSYNC_REVISION",
+    "DAGSYNC_VERSION",
+    "DAGSYNC_TREE",
+    "DAGSYNC_CHANGES",
+    "DAGSYNC_PREVIOUS_VERSION",
+    "DAGSYNC_PREVIOUS_TREE",
+];
+
 /// What to run. It inherits the environment of this process, but no secret of dagsync's.
 #[derive(Debug)]
 pub(crate) struct Command {
@@ -93,9 +103,9 @@ impl Command {
     pub(crate) async fn run(self, token: &CancellationToken) -> Result<Ended> {
         let (operation, timeout, program) = (self.operation, self.timeout, printable(&self.program));
         let fail = |e: io::Error| {
-            Error::new(ErrorKind::Io, operation, format!("cannot run {program}"))
-                .with_source(e)
-                .with_hint("it must exist in this container and be executable, as must the interpreter in its first line")
+            Error::new(ErrorKind::Io, operation, format!("cannot run {program}")).with_source(e).with_hint(
+                "it must exist in this container and be executable, as must the interpreter in its first line",
+            )
         };
         let start = move |_: &Interrupt| Ok(self.start());
         let (mut child, output, group) = blocking(&Interrupt::never(), operation, start).await?.map_err(fail)?;

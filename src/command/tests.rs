@@ -92,10 +92,10 @@ async fn a_hundred_megabytes_of_output_are_cut_to_both_ends() {
 async fn after_the_timeout_the_whole_group_is_killed_also_where_it_minds_nothing() {
     let home = Home::new();
     let mut command = home.command("trap '' TERM; sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done' & echo on; while :; do sleep 1; done");
-    command.timeout = Duration::from_millis(300);
+    command.timeout = Duration::from_secs(2);
     let ended = run(command).await.unwrap();
     assert!(matches!(ended.how, How::TimedOut(_)) && !ended.is_success());
-    assert_eq!((ended.how.to_string().as_str(), ended.output.as_str()), ("killed after 300ms", "on"));
+    assert_eq!((ended.how.to_string().as_str(), ended.output.as_str()), ("killed after 2s", "on"));
     assert!(!is_running(home.pid("child").await));
 }
 
@@ -103,9 +103,10 @@ async fn after_the_timeout_the_whole_group_is_killed_also_where_it_minds_nothing
 async fn a_command_may_end_in_order_when_its_time_is_over() {
     let home = Home::new();
     let mut command = home.command("trap 'echo bye; exit 0' TERM; echo on; while :; do sleep 0.1; done");
-    command.timeout = Duration::from_millis(300);
+    command.timeout = Duration::from_secs(2);
     let ended = run(command).await.unwrap();
-    assert_eq!((ended.output.as_str(), ended.is_success()), ("on\nbye", false));
+    // The shell may tell of its own child in between.
+    assert!(ended.output.starts_with("on\n") && ended.output.ends_with("bye") && !ended.is_success(), "{ended:?}");
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     ] {
         check(name, !timeout.is_zero(), "must be more than 0s")?;
     }
-    for (name, backoff) in [("exechook.backoff", config.exechook.backoff), ("webhook.backoff", config.webhook.backoff)] {
+    for (name, backoff) in [("exechook.backoff", config.exechook.backoff), ("webhook.backoff", config.webhook.backoff)]
+    {
         check(name, backoff >= MIN_PERIOD, "must be 100ms or more")?;
     }
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::writer::Staged;
-use crate::command::Command;
+use crate::command::{Command, Ended};
 use crate::config::GateFailure;
 use crate::status::{GateReport, GateResult};
 use crate::store::{ScrubMode, Store};
@@ -51,39 +51,39 @@ impl Engine {
         let Question { tree, environment, input, before } = blocking(&interrupt, OPERATION, prepare).await?;
         let (folder, timeout, shown) = (tree.clone(), self.gate.timeout, printable(&program));
         let command = Command { operation: OPERATION, program, folder, environment, input: Some(input), timeout };
-        let (exit_status, output, why) = match self.alive(command.run(token)).await {
-            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(error) => ("not started".to_owned(), String::new(), Some(error.to_string())),
-            Ok(ended) => {
-                let words = ended.last_words();
-                let why = format!("{shown}: {}{}{words}", ended.how, if words.is_empty() { "" } else { ": " });
-                (ended.how.to_string(), ended.output.clone(), (!ended.is_success()).then_some(why))
-            }
-        };
+        let answer = Answer::of(&shown, self.alive(command.run(token)).await)?;
         let checked = blocking(&interrupt, OPERATION, move |interrupt| check(&tree, &before, interrupt)).await;
-        let result = match (&checked, &why, self.gate.on_failure) {
-            (Ok(()), None, _) => GateResult::Passed,
-            (Ok(()), Some(_), GateFailure::Warn) => GateResult::Warned,
-            _ => GateResult::Refused,
-        };
-        let is_passed = result == GateResult::Passed;
-        self.parts.metrics.tally().count(OPERATION, if is_passed { Outcome::Success } else { Outcome::Error });
-        tracing::info!(%revision, result = result.as_str(), exit_status, "asked the gate");
-        let report = GateReport { result, exit_status, output, revision: revision.clone(), at: SystemTime::now() };
-        self.parts.board.update(|status| status.gate = Some(report));
+        let complaint = self.note_answer(answer, checked.is_ok(), revision);
         if checked.is_err() {
             // Unchanged files are shared with the published version.
             let _ = self.scrub(token, ScrubMode::Stat).await;
         }
         checked?;
-        match (result, why) {
-            (GateResult::Warned, Some(why)) => Ok(Some(Warning::Other(format!("the gate did not let it pass: {why}")))),
-            (_, Some(why)) => Err(refused(format!("it did not let the tree pass: {why}"))
-                .with_context("revision", revision)
-                .with_context("version that stays", published.map_or_else(|| "none".to_owned(), |v| v.to_string()))
-                .with_hint("mend what it complains about; /v1/status has more of its output")),
-            (_, None) => Ok(None),
+        match complaint {
+            Some(why) if self.gate.on_failure == GateFailure::Refuse => {
+                Err(refused(format!("the tree is refused: {why}"))
+                    .with_context("revision", revision)
+                    .with_context("version that stays", published.map_or_else(|| "none".to_owned(), |v| v.to_string()))
+                    .with_hint("mend what it complains about; /v1/status has more of its output"))
+            }
+            complaint => Ok(complaint.map(|why| Warning::Other(format!("published although the gate failed: {why}")))),
         }
+    }
+
+    /// Reports what the gate said; why it did not let the tree pass.
+    fn note_answer(&self, answer: Answer, is_untouched: bool, revision: &Revision) -> Option<String> {
+        let Answer { exit_status, output, complaint } = answer;
+        let result = match (is_untouched, &complaint, self.gate.on_failure) {
+            (true, None, _) => GateResult::Passed,
+            (true, Some(_), GateFailure::Warn) => GateResult::Warned,
+            _ => GateResult::Refused,
+        };
+        let outcome = if result == GateResult::Passed { Outcome::Success } else { Outcome::Error };
+        self.parts.metrics.tally().count(OPERATION, outcome);
+        tracing::info!(%revision, result = result.as_str(), exit_status, "asked the gate");
+        let report = GateReport { result, exit_status, output, revision: revision.clone(), at: SystemTime::now() };
+        self.parts.board.update(|status| status.gate = Some(report));
+        complaint
     }
 
     /// The loop turns as long as the gate is within its time.
@@ -94,6 +94,33 @@ impl Engine {
             tokio::select! {
                 done = &mut work => return done,
                 _ = beat.tick() => self.parts.board.beat(),
+            }
+        }
+    }
+}
+
+/// What the gate said.
+struct Answer {
+    exit_status: String,
+    output: String,
+    /// Why the tree must not pass.
+    complaint: Option<String>,
+}
+
+impl Answer {
+    /// A gate that cannot be run lets nothing pass.
+    fn of(program: &str, ended: Result<Ended>) -> Result<Self> {
+        match ended {
+            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) => {
+                let (exit_status, output) = ("not started".to_owned(), String::new());
+                Ok(Self { exit_status, output, complaint: Some(error.to_string()) })
+            }
+            Ok(ended) => {
+                let words = ended.last_words();
+                let why = || format!("{program}: {}{}{words}", ended.how, if words.is_empty() { "" } else { ": " });
+                let complaint = (!ended.is_success()).then(why);
+                Ok(Self { exit_status: ended.how.to_string(), output: ended.output, complaint })
             }
         }
     }

@@ -8,7 +8,8 @@ use dagsync_core::fs::Folder;
 use dagsync_core::index::StatIndex;
 use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Interrupt, Progress, Result, Revision, Snapshot, StagedTree, Staging, StagingCounts, StagingRules, Version, Warning, hash_tree,
+    Interrupt, Progress, Result, Revision, Snapshot, StagedTree, Staging, StagingCounts, StagingRules, Version,
+    Warning, hash_tree,
 };
 
 use crate::store::{

@@ -73,7 +73,8 @@ impl Webhook {
             let text = fs::read(&file, MAX_URL)?.unwrap_or_default();
             std::str::from_utf8(&text).ok().and_then(|text| read_url(text.trim())).ok_or_else(|| {
                 let message = format!("{} holds no http or https URL", file.display());
-                Error::new(ErrorKind::NotFound, Self::NAME, message).with_hint("write the URL into it, and nothing else")
+                Error::new(ErrorKind::NotFound, Self::NAME, message)
+                    .with_hint("write the URL into it, and nothing else")
             })
         })
         .await

@@ -117,6 +117,11 @@ impl Pod {
         &self.root
     }
 
+    /// Where its endpoints listen.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The link that Airflow reads.
     pub(crate) fn link(&self) -> PathBuf {
         self.root.join("current")
