@@ -108,7 +108,11 @@ impl Command {
             )
         };
         let start = move |_: &Interrupt| Ok(self.start());
-        let (mut child, output, group) = blocking(&Interrupt::never(), operation, start).await?.map_err(fail)?;
+        let interrupt = Interrupt::new(token.clone(), None);
+        // A start that hangs is left behind; what it starts after all is ended when it is dropped.
+        let starting = interrupt.guard(operation, blocking(&interrupt, operation, start));
+        let started = tokio::time::timeout(timeout, starting).await.map_err(|e| fail(e.into()))?;
+        let (mut child, output, group) = started?.map_err(fail)?;
         let mut captured = Captured::default();
         let how = tokio::select! {
             biased;

@@ -153,7 +153,9 @@ impl Engine {
             && (self.tampered && error.kind() == ErrorKind::Refused && good != revision)
         {
             tracing::warn!(%error, %revision, revision_that_stays = %good, "refused; repairing without it");
-            self.bring(token, &self.interrupt(token, None), &writer, &good, start).await?;
+            if let Err(error) = self.bring(token, &self.interrupt(token, None), &writer, &good, start).await {
+                tracing::error!(%error, revision = %good, "the published version stays as it was touched");
+            }
         }
         trouble.map_or(brought, Err)
     }

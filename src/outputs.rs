@@ -39,17 +39,16 @@ impl Outputs {
     /// A setting that cannot work.
     pub fn new(config: &Config, tally: &Tally) -> Result<Self> {
         let root = std::path::absolute(&config.root).map_err(|e| Error::io("read settings", &config.root, e))?;
-        let link = root.join(&config.link);
+        let (timeout, link) = (config.exechook.timeout, config.link.clone());
         let exechook = config.exechook.command.clone().map(|command| {
-            let exechook =
-                Exechook { command, timeout: config.exechook.timeout, root: root.clone(), link: link.clone() };
+            let exechook = Exechook { command, timeout, root: root.clone(), link };
             Hook::new(Call::Command(exechook), config.exechook.backoff, tally.clone())
         });
         let webhook = Webhook::new(&config.webhook)?
             .map(|webhook| Hook::new(Call::Web(webhook), config.webhook.backoff, tally.clone()));
         let hooks = exechook.into_iter().chain(webhook).map(Arc::new).collect();
         let (tasks, token) = Default::default();
-        Ok(Self { files: Files::new(config)?, hooks, root, link, tasks, token })
+        Ok(Self { files: Files::new(config)?, hooks, link: root.join(&config.link), root, tasks, token })
     }
 
     /// Starts to run commands and make calls in the background, for a process that goes on.

@@ -59,17 +59,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
     limits(config, &check)?;
-    for (name, timeout) in [
-        ("gate.timeout", config.gate.timeout),
-        ("exechook.timeout", config.exechook.timeout),
-        ("webhook.timeout", config.webhook.timeout),
-    ] {
-        check(name, !timeout.is_zero(), "must be more than 0s")?;
-    }
-    for (name, backoff) in [("exechook.backoff", config.exechook.backoff), ("webhook.backoff", config.webhook.backoff)]
-    {
-        check(name, backoff >= MIN_PERIOD, "must be 100ms or more")?;
-    }
+    commands(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     check("link", is_free_name(&config.link), "must be one name without `/` that the store does not use itself")?;
     check("backoff.initial", !config.backoff.initial.is_zero(), "must be more than 0s")?;
@@ -96,6 +86,15 @@ fn limits(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> R
         check(name, value >= 1, "must be 1 or more")?;
     }
     Ok(())
+}
+
+fn commands(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> Result<()> {
+    let Config { gate, exechook, webhook, .. } = config;
+    check("gate.timeout", !gate.timeout.is_zero(), "must be more than 0s")?;
+    check("exechook.timeout", !exechook.timeout.is_zero(), "must be more than 0s")?;
+    check("webhook.timeout", !webhook.timeout.is_zero(), "must be more than 0s")?;
+    check("exechook.backoff", exechook.backoff >= MIN_PERIOD, "must be 100ms or more")?;
+    check("webhook.backoff", webhook.backoff >= MIN_PERIOD, "must be 100ms or more")
 }
 
 fn is_interval(interval: Duration) -> bool {

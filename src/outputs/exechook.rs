@@ -15,7 +15,8 @@ pub(super) struct Exechook {
     pub(super) command: PathBuf,
     pub(super) timeout: Duration,
     pub(super) root: PathBuf,
-    pub(super) link: PathBuf,
+    /// As it is set, so that the command may run dagsync: a name in the root.
+    pub(super) link: String,
 }
 
 impl Exechook {

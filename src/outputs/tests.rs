@@ -103,7 +103,7 @@ async fn a_command_runs_in_the_published_tree_and_knows_what_it_is() {
         "DAGSYNC_REVISION=r1".to_owned(),
         format!("DAGSYNC_VERSION={version}"),
         format!("DAGSYNC_ROOT={}", story.config.root.display()),
-        format!("DAGSYNC_LINK={}", story.config.root.join("current").display()),
+        "DAGSYNC_LINK=current".to_owned(),
     ] {
         assert!(said.contains(&line), "{line} in {said:?}");
     }

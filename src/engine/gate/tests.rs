@@ -77,6 +77,18 @@ async fn the_gate_is_told_what_changes_and_sees_both_trees() {
 }
 
 #[tokio::test]
+async fn the_first_tree_has_none_before_it_and_may_be_refused_too() {
+    let home = tempfile::tempdir().unwrap();
+    let mut story = Story::new(&[file("a.py", "1")]);
+    let say = "printf '(%s)(%s)' \"$DAGSYNC_PREVIOUS_VERSION\" \"$DAGSYNC_PREVIOUS_TREE\"; cat; exit 1";
+    story.config.gate.command = Some(script(home.path(), "gate", say));
+    let mut engine = story.open().await;
+    let error = engine.sync(&story.token, None).await.unwrap_err().to_string();
+    assert!(error.contains("()()A\\ta.py") && error.contains("version that stays none"), "{error}");
+    assert!(!story.board.read().ready && !story.config.root.join("current").exists());
+}
+
+#[tokio::test]
 async fn a_refused_tree_is_not_published_and_asked_about_again_at_the_next_attempt() {
     let mut gated =
         Gated::new("echo asked >> $SEEN; grep -l syntax *.py && { echo 'a.py: syntax'; exit 4; }; true").await;
@@ -122,10 +134,10 @@ async fn a_tree_that_the_gate_changes_is_refused_whatever_the_gate_says() {
     for (change, words) in [
         ("chmod u+w new.py; echo x > new.py", "new.py was changed"),
         (
-            "chmod u+w new.py; touch -r new.py ../t; echo 3 | dd of=new.py conv=notrunc status=none; touch -r ../t new.py",
+            "chmod u+w new.py; touch -r new.py ../t; echo 3 | dd of=new.py conv=notrunc status=none; touch -r ../t new.py; chmod u-w new.py",
             "new.py was changed",
         ),
-        ("mv -f new.py ../x; cp -p ../x new.py", "new.py was changed"),
+        ("chmod u+w .; mv -f new.py ../x; cp -p ../x new.py; chmod u-w .", "new.py was changed"),
         ("chmod u+w . sub; echo x > sub/more.py", "was changed"),
         ("echo x > sub/more.py || { chmod u+w sub; echo x > sub/more.py; chmod u-w sub; }", "sub/more.py was added"),
         ("chmod u+w .; rm -f new.py; chmod u-w .", "new.py was removed"),
