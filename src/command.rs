@@ -109,10 +109,17 @@ impl Command {
         };
         let start = move |_: &Interrupt| Ok(self.start());
         let interrupt = Interrupt::new(token.clone(), None);
-        // A start that hangs is left behind; what it starts after all is ended when it is dropped.
-        let starting = interrupt.guard(operation, blocking(&interrupt, operation, start));
-        let started = tokio::time::timeout(timeout, starting).await.map_err(|e| fail(e.into()))?;
-        let (mut child, output, group) = started?.map_err(fail)?;
+        interrupt.check(operation)?;
+        let too_late = async {
+            let _ = tokio::time::timeout(timeout, token.cancelled()).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let (mut child, output, group) = tokio::select! {
+            biased;
+            started = blocking(&interrupt, operation, start) => started?.map_err(fail)?,
+            // It is left behind; what comes of it after all is ended when it is dropped.
+            () = too_late => return Err(fail(io::ErrorKind::TimedOut.into())),
+        };
         let mut captured = Captured::default();
         let how = tokio::select! {
             biased;

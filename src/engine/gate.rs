@@ -191,7 +191,7 @@ type Survey = BTreeMap<PathBuf, FileStat>;
 fn survey(tree: &Path, interrupt: &Interrupt) -> Result<Survey> {
     file_system_tick(tree.parent().unwrap_or(tree))?;
     let mut found = Survey::new();
-    visit(&Folder::open(tree)?, Path::new(""), interrupt, &mut |path, stat| {
+    visit_all(tree, interrupt, &mut |path, stat| {
         found.insert(path.to_owned(), stat);
         Ok(true)
     })?;
@@ -205,7 +205,7 @@ fn check(tree: &Path, before: &Survey, interrupt: &Interrupt) -> Result<()> {
             .with_hint("the gate may look at the tree and not change it; let it work on a copy")
     };
     let (mut seen, mut caches) = (0, Vec::new());
-    visit(&Folder::open(tree)?, Path::new(""), interrupt, &mut |path, stat| {
+    visit_all(tree, interrupt, &mut |path, stat| {
         if path.ends_with("__pycache__") && !before.contains_key(path) {
             caches.push(tree.join(path));
             return Ok(false);
@@ -232,24 +232,32 @@ fn remove_cache(cache: &Path, interrupt: &Interrupt) -> Result<()> {
     parent.chmod(mode & 0o7777)
 }
 
-/// Calls `see` with everything below `folder`, and goes into a folder if that says so.
-fn visit(
-    folder: &Folder,
-    path: &Path,
-    interrupt: &Interrupt,
-    see: &mut dyn FnMut(&Path, FileStat) -> Result<bool>,
-) -> Result<()> {
+type See<'a> = &'a mut dyn FnMut(&Path, FileStat) -> Result<bool>;
+
+/// Calls `see` with a folder and everything in it, and goes into a folder if that says so.
+fn visit_all(tree: &Path, interrupt: &Interrupt, see: See<'_>) -> Result<()> {
+    let root = Folder::open(tree)?;
+    see(Path::new("."), timeless(root.stat(".")?))?;
+    visit(&root, Path::new(""), interrupt, see)
+}
+
+fn visit(folder: &Folder, path: &Path, interrupt: &Interrupt, see: See<'_>) -> Result<()> {
     interrupt.check(OPERATION)?;
     for entry in folder.names()? {
         let path = path.join(&entry.name);
         let stat = folder.stat(&entry.name)?;
         if !FileType::from_raw_mode(stat.mode).is_dir() {
             see(&path, stat)?;
-        } else if see(&path, FileStat { size: 0, mtime: 0, ctime: 0, ..stat })? {
+        } else if see(&path, timeless(stat))? {
             visit(&folder.folder(&entry.name.to_string_lossy())?, &path, interrupt, see)?;
         }
     }
     Ok(())
+}
+
+/// A folder's times and size move with the caches in it.
+fn timeless(folder: FileStat) -> FileStat {
+    FileStat { size: 0, mtime: 0, ctime: 0, ..folder }
 }
 
 fn refused(message: String) -> Error {

@@ -137,13 +137,14 @@ async fn a_tree_that_the_gate_changes_is_refused_whatever_the_gate_says() {
             "chmod u+w new.py; touch -r new.py ../t; echo 3 | dd of=new.py conv=notrunc status=none; touch -r ../t new.py; chmod u-w new.py",
             "new.py was changed",
         ),
-        ("chmod u+w .; mv -f new.py ../x; cp -p ../x new.py; chmod u-w .", "new.py was changed"),
-        ("chmod u+w . sub; echo x > sub/more.py", "was changed"),
+        ("mv -f new.py ../x; cp -p ../x new.py", "new.py was changed"),
+        ("chmod u+w sub; echo x > sub/more.py", "was changed"),
+        ("chmod 700 .", ". was changed"),
         ("echo x > sub/more.py || { chmod u+w sub; echo x > sub/more.py; chmod u-w sub; }", "sub/more.py was added"),
-        ("chmod u+w .; rm -f new.py; chmod u-w .", "new.py was removed"),
-        ("chmod u+w .; ln -s new.py link.py; chmod u-w .", "link.py was added"),
-        ("chmod u+w .; echo x > module.pyc; chmod u-w .", "module.pyc was added"),
-        ("chmod u+w .; mkdir many; touch many/1; chmod u-w .", "many was added"),
+        ("rm -f new.py", "new.py was removed"),
+        ("ln -s new.py link.py", "link.py was added"),
+        ("echo x > module.pyc", "module.pyc was added"),
+        ("mkdir many; touch many/1", "many was added"),
     ] {
         let mut gated = Gated::new(&format!("{change}; exit 0")).await;
         gated.engine.gate.on_failure = GateFailure::Warn;
@@ -157,7 +158,7 @@ async fn a_tree_that_the_gate_changes_is_refused_whatever_the_gate_says() {
 #[tokio::test]
 async fn what_python_leaves_does_not_go_live() {
     let leave =
-        "for d in . sub; do chmod u+w $d; mkdir $d/__pycache__; echo x > $d/__pycache__/a.pyc; chmod u-w $d; done";
+        "chmod u+w sub; for d in . sub; do mkdir $d/__pycache__; echo x > $d/__pycache__/a.pyc; done; chmod u-w sub";
     let mut gated = Gated::new(leave).await;
     gated.sync(&[file("a.py", "2")]).await.unwrap();
     let current = gated.story.config.root.join("current");
@@ -195,7 +196,7 @@ async fn stopping_ends_the_gate_and_publishes_nothing() {
     gated.story.source.commit(&[file("a.py", "2")]);
     let (token, seen) = (gated.story.token.clone(), gated.home.path().join("seen"));
     let stop = async move {
-        while !seen.exists() {
+        while std::fs::read_to_string(&seen).unwrap_or_default().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         token.cancel();
