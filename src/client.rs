@@ -113,7 +113,8 @@ impl Client {
     }
 }
 
-fn builder(scheme: &str) -> reqwest::ClientBuilder {
+/// What every client of dagsync's has in common.
+pub(crate) fn builder(scheme: &str) -> reqwest::ClientBuilder {
     // A daemon is asked directly: a proxy for the world outside does not know pods.
     let builder = reqwest::Client::builder()
         .user_agent(concat!("dagsync/", env!("CARGO_PKG_VERSION")))

@@ -3,6 +3,7 @@
 mod backoff;
 mod check;
 mod daemon;
+mod gate;
 mod isolate;
 mod writer;
 
@@ -16,7 +17,7 @@ use dagsync_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Gate};
 use crate::metrics::Metrics;
 use crate::status::StatusBoard;
 use crate::store::{KeepPolicy, Store, StoreLock};
@@ -53,6 +54,7 @@ pub struct Engine {
     keep: KeepPolicy,
     timeout: Duration,
     allow_empty: bool,
+    gate: Gate,
     isolation: Isolation,
     writer: Option<Writer>,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
@@ -98,6 +100,7 @@ impl Engine {
             },
             timeout: config.timeout,
             allow_empty: config.allow_empty,
+            gate: config.gate.clone(),
             isolation: Isolation::default(),
             writer: None,
             materialized: None,
@@ -155,25 +158,67 @@ impl Engine {
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
         }
-        let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
-        let draft = blocking(&interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
-        let tree = self.materialize(self.context(&interrupt, &writer), &revision, &draft).await;
-        let brought = match tree {
-            Ok(Tree::Staged) => {
-                let job = self.job(&revision);
-                blocking(&interrupt, "publish", move |interrupt| writer.publish(draft, job, interrupt)).await?
+        let brought = self.bring(token, &interrupt, &writer, &revision, start).await;
+        if let (Err(error), Some(good)) = (&brought, self.materialized.clone())
+            && (self.tampered && error.kind() == ErrorKind::Refused && good != revision)
+        {
+            tracing::warn!(%error, %revision, revision_that_stays = %good, "refused; repairing without it");
+            if let Err(error) = self.bring(token, &self.interrupt(token, None), &writer, &good, start).await {
+                tracing::error!(%error, revision = %good, "the published version stays as it was touched");
             }
+        }
+        trouble.map_or(brought, Err)
+    }
+
+    /// Makes the tree of `revision` current.
+    async fn bring(
+        &mut self,
+        token: &CancellationToken,
+        interrupt: &Interrupt,
+        writer: &Writer,
+        revision: &Revision,
+        start: Instant,
+    ) -> Result<SyncReport> {
+        let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
+        let draft = blocking(interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
+        let tree = self.materialize(self.context(interrupt, writer), revision, &draft).await;
+        let brought = match tree {
+            Ok(Tree::Staged) => self.publish(token, interrupt, writer, draft, revision).await?,
             Ok(Tree::InPlace(path)) => {
                 clean_up(draft).await;
-                self.read_in_place(&interrupt, path).await?
+                self.read_in_place(interrupt, path).await?
             }
             Err(error) => {
                 clean_up(draft).await;
                 return Err(error);
             }
         };
-        let report = self.note(revision, brought, start);
-        trouble.map_or(Ok(report), Err)
+        Ok(self.note(revision.clone(), brought, start))
+    }
+
+    async fn publish(
+        &mut self,
+        token: &CancellationToken,
+        interrupt: &Interrupt,
+        writer: &Writer,
+        draft: StagedDraft,
+        revision: &Revision,
+    ) -> Result<Brought> {
+        let staged = Arc::new(blocking(interrupt, "stage", move |_| draft.finish()).await?);
+        let warning = match self.ask_gate(token, &staged, revision).await {
+            Ok(warning) => warning,
+            Err(error) => {
+                clean_up(staged).await;
+                return Err(error);
+            }
+        };
+        // The gate has a time of its own, which must not be missing here.
+        let interrupt = if self.gate.command.is_some() { &self.interrupt(token, None) } else { interrupt };
+        let (writer, job) = (writer.clone(), self.job(revision));
+        let publish = move |interrupt: &Interrupt| writer.publish(&staged, job, interrupt);
+        let mut brought = blocking(interrupt, "publish", publish).await?;
+        brought.warnings.extend(warning);
+        Ok(brought)
     }
 
     /// Removes versions that have become old since the last publish.
@@ -296,7 +341,7 @@ impl Engine {
 }
 
 /// Removing a large tree takes time that the endpoints must not wait for.
-async fn clean_up(draft: StagedDraft) {
+async fn clean_up(draft: impl Send + 'static) {
     let _ = blocking(&Interrupt::never(), "clean up", move |_| {
         drop(draft);
         Ok(())

@@ -7,6 +7,7 @@ use dagsync_core::Registry;
 
 mod cli;
 pub mod client;
+mod command;
 pub mod config;
 pub mod daemon;
 pub mod engine;

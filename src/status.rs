@@ -88,6 +88,8 @@ pub struct Status {
     pub last_success: Option<SystemTime>,
     /// The last error, until a sync succeeds.
     pub last_error: Option<LastError>,
+    /// What the gate said last.
+    pub gate: Option<GateReport>,
     /// How the published version differs from its manifest: the first hundred files.
     pub tampered: Vec<Change>,
     /// What is odd in the source: the first hundred.
@@ -118,6 +120,45 @@ pub struct LastError {
     pub attempts: u64,
 }
 
+/// What the gate said of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateReport {
+    /// What came of it.
+    pub result: GateResult,
+    /// How the command ended, in words.
+    pub exit_status: String,
+    /// The beginning and the end of what it printed.
+    pub output: String,
+    /// The tree that it was asked about.
+    pub revision: Revision,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+}
+
+/// What came of asking the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateResult {
+    /// It let the tree pass.
+    Passed,
+    /// The version before stays.
+    Refused,
+    /// It did not let the tree pass, which was published all the same.
+    Warned,
+}
+
+impl GateResult {
+    /// The name used in JSON and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Refused => "refused",
+            Self::Warned => "warned",
+        }
+    }
+}
+
 /// The one place where the status is kept; readers never wait for writers.
 #[derive(Debug, Clone)]
 pub struct StatusBoard(Arc<watch::Sender<Arc<Status>>>);
@@ -146,6 +187,7 @@ impl StatusBoard {
             target: Target::default(),
             last_success: None,
             last_error: None,
+            gate: None,
             tampered: Vec::new(),
             warnings: Vec::new(),
             beat: Instant::now(),

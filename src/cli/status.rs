@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "files",
     "last_success",
     "last_error",
+    "gate",
     "tampered",
     "warnings",
     "pod",

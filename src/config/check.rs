@@ -61,6 +61,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
     limits(config, &check)?;
+    commands(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     let (fits, rule) = match config.layout {
         Layout::Versions => {
@@ -95,6 +96,15 @@ fn limits(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> R
         check(name, value >= 1, "must be 1 or more")?;
     }
     Ok(())
+}
+
+fn commands(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> Result<()> {
+    let Config { gate, exechook, webhook, .. } = config;
+    check("gate.timeout", !gate.timeout.is_zero(), "must be more than 0s")?;
+    check("exechook.timeout", !exechook.timeout.is_zero(), "must be more than 0s")?;
+    check("webhook.timeout", !webhook.timeout.is_zero(), "must be more than 0s")?;
+    check("exechook.backoff", exechook.backoff >= MIN_PERIOD, "must be 100ms or more")?;
+    check("webhook.backoff", webhook.backoff >= MIN_PERIOD, "must be 100ms or more")
 }
 
 fn is_interval(interval: Duration) -> bool {

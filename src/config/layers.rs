@@ -10,6 +10,7 @@ use super::redact::redact_url;
 use super::table::Table;
 use super::value;
 use super::wrong;
+use crate::command::TOLD;
 
 /// The most bytes of a configuration file.
 const MAX_FILE: u64 = 1 << 20;
@@ -142,7 +143,7 @@ impl Layers {
                     self.warn_of_secret(setting, &origin, text);
                     self.add(setting, &origin, &text.into(), value::from_text(setting.kind, text))?;
                 }
-                None if var == FILE_VARIABLE || is_service_link(var, text) => {}
+                None if var == FILE_VARIABLE || TOLD.contains(&var) || is_service_link(var, text) => {}
                 None => {
                     let name = var[PREFIX.len()..].to_lowercase().replace("__", ".");
                     let advice = table.advice(&name, |s| format!("{} ({})", s.env(), s.name));

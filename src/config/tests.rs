@@ -183,6 +183,11 @@ fn values_that_make_no_sense_are_refused() {
         ("DAGSYNC_LIMITS__FILE_BYTES", "0"),
         ("DAGSYNC_LIMITS__PATH_BYTES", "0"),
         ("DAGSYNC_LIMITS__DEPTH", "0"),
+        ("DAGSYNC_GATE__TIMEOUT", "0s"),
+        ("DAGSYNC_EXECHOOK__TIMEOUT", "0s"),
+        ("DAGSYNC_WEBHOOK__TIMEOUT", "0s"),
+        ("DAGSYNC_EXECHOOK__BACKOFF", "99ms"),
+        ("DAGSYNC_WEBHOOK__BACKOFF", "0s"),
     ] {
         let error = Given::env(&[(var, value)]).error();
         assert!(error.contains(&format!("from environment {var}")), "{error}");

@@ -36,7 +36,10 @@ impl Wake {
 pub async fn run_loop(engine: Engine, config: &Config, wake: &Wake, token: &CancellationToken) -> Result<()> {
     let mut daemon = Loop::new(engine, config)?;
     daemon.next_scrub = scrub_after(Instant::now(), config);
-    daemon.turn(wake, token).await
+    daemon.outputs.start();
+    let ended = daemon.turn(wake, token).await;
+    daemon.outputs.stop().await;
+    ended
 }
 
 /// Syncs once, trying again after errors that may pass until `config.timeout` is over.
@@ -48,7 +51,7 @@ pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken
     let deadline = once.next_sync + config.timeout;
     loop {
         let error = match once.attempt(token, Some(deadline.into_std())).await {
-            Ok(report) => return once.outputs.finish().await.map(|()| report),
+            Ok(report) => return once.outputs.finish(token).await.map(|()| report),
             Err(error) => error,
         };
         once.failed(&error).await;
@@ -83,7 +86,7 @@ enum Due {
 impl<'a> Loop<'a> {
     fn new(engine: Engine, config: &'a Config) -> Result<Self> {
         let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
-        let outputs = Outputs::new(config)?;
+        let outputs = Outputs::new(config, &engine.parts.metrics.tally())?;
         let next_sync = Instant::now();
         Ok(Self { engine, config, outputs, backoff, failures: 0, settled: false, next_sync, next_scrub: None })
     }

@@ -10,19 +10,19 @@ use crate::status::{Status, SyncState};
 use crate::store::ScrubMode;
 
 /// A daemon's engine over a source in memory, with a loop that a test can let run.
-struct Story {
+pub(super) struct Story {
     _home: tempfile::TempDir,
-    source: MemorySource,
-    faults: Faults,
-    config: Config,
-    board: StatusBoard,
-    metrics: Metrics,
-    token: CancellationToken,
+    pub(super) source: MemorySource,
+    pub(super) faults: Faults,
+    pub(super) config: Config,
+    pub(super) board: StatusBoard,
+    pub(super) metrics: Metrics,
+    pub(super) token: CancellationToken,
     wake: Wake,
 }
 
 impl Story {
-    fn new(files: &[Edit]) -> Self {
+    pub(super) fn new(files: &[Edit]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let source = MemorySource::new();
         source.commit(files);
@@ -36,7 +36,7 @@ impl Story {
         Self { _home: home, source, faults, config, board, metrics, token, wake }
     }
 
-    fn engine(&self) -> Engine {
+    pub(super) fn engine(&self) -> Engine {
         let strategy = FaultStrategy::new(MemoryStrategy::new(self.source.clone()), self.faults.clone());
         self.engine_with(Arc::new(strategy))
     }
@@ -47,14 +47,14 @@ impl Story {
         Engine::new(&self.config, parts, Arc::default())
     }
 
-    async fn open(&self) -> Engine {
+    pub(super) async fn open(&self) -> Engine {
         let mut engine = self.engine();
         engine.open(&self.token).await.unwrap();
         engine
     }
 
     /// Runs the loop until the status is as wanted; time is paused, so waiting takes none.
-    async fn run_until(&self, wanted: impl Fn(&Status) -> bool) -> Result<()> {
+    pub(super) async fn run_until(&self, wanted: impl Fn(&Status) -> bool) -> Result<()> {
         let seen = async {
             while !wanted(&self.board.read()) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -70,17 +70,17 @@ impl Story {
         self.config.root.join("current").join(path)
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(super) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.current(path)).unwrap()
     }
 
-    fn tamper(&self, path: &str, content: &str) {
+    pub(super) fn tamper(&self, path: &str, content: &str) {
         let file = self.current(path);
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
         std::fs::write(file, content).unwrap();
     }
 
-    fn counted(&self, line: &str) -> bool {
+    pub(super) fn counted(&self, line: &str) -> bool {
         self.metrics.encode(&self.board.read()).lines().any(|l| l == line)
     }
 }

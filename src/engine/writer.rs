@@ -8,8 +8,8 @@ use dagsync_core::fs::Folder;
 use dagsync_core::index::StatIndex;
 use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Interrupt, Limits, Progress, Result, Revision, Snapshot, Staging, StagingCounts, StagingRules, Version, Warning,
-    hash_tree,
+    Interrupt, Limits, Progress, Result, Revision, Snapshot, StagedTree, Staging, StagingCounts, StagingRules, Version,
+    Warning, hash_tree,
 };
 
 use crate::store::{
@@ -37,6 +37,21 @@ pub(super) struct StagedDraft {
     draft: Draft,
     pub(super) staging: Staging,
     pub(super) previous: Option<Arc<Snapshot>>,
+}
+
+/// A tree that is complete in its staging folder.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) draft: Draft,
+    pub(super) tree: StagedTree,
+    pub(super) previous: Option<Arc<Snapshot>>,
+}
+
+impl StagedDraft {
+    pub(super) fn finish(self) -> Result<Staged> {
+        let Self { draft, staging, previous } = self;
+        Ok(Staged { draft, tree: staging.finish()?, previous })
+    }
 }
 
 /// What to publish a staged tree as.
@@ -110,9 +125,8 @@ impl Writer {
         Ok(StagedDraft { draft, staging, previous })
     }
 
-    pub(super) fn publish(&self, staged: StagedDraft, job: Job, interrupt: &Interrupt) -> Result<Brought> {
-        let StagedDraft { draft, staging, .. } = staged;
-        let tree = staging.finish()?;
+    pub(super) fn publish(&self, staged: &Staged, job: Job, interrupt: &Interrupt) -> Result<Brought> {
+        let Staged { draft, tree, .. } = staged;
         let held = &mut *self.held();
         let publication = Publication {
             revision: &job.revision,
@@ -123,7 +137,7 @@ impl Writer {
             fresh: job.fresh,
             now: SystemTime::now(),
         };
-        let published = self.store.publish(&held.lock, &mut held.state, &draft, &tree, &publication)?;
+        let published = self.store.publish(&held.lock, &mut held.state, draft, tree, &publication)?;
         let is_new = matches!(published, Published::New(_));
         let mut pruned = 0;
         if is_new {
@@ -132,7 +146,7 @@ impl Writer {
                 tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
                 0
             });
-            if let Err(error) = self.store.index(published.folder(), &tree, interrupt) {
+            if let Err(error) = self.store.index(published.folder(), tree, interrupt) {
                 tracing::warn!(%error, "the next check has to read every file");
             }
         }
@@ -143,7 +157,7 @@ impl Writer {
             bytes: tree.bytes,
             published: is_new,
             counts: tree.counts,
-            warnings: tree.warnings,
+            warnings: tree.warnings.clone(),
             pruned,
         })
     }

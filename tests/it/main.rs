@@ -11,6 +11,7 @@ mod daemon;
 mod disk;
 mod docs;
 mod harness;
+mod hooks;
 mod leftovers;
 mod proxy;
 mod secrets;

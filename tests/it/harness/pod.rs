@@ -126,6 +126,11 @@ impl Pod {
         &self.root
     }
 
+    /// Where its endpoints listen.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The link that Airflow reads.
     pub(crate) fn link(&self) -> PathBuf {
         self.root.join(self.settings.get("link").map_or("current", String::as_str))
