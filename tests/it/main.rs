@@ -13,6 +13,7 @@ mod docs;
 mod harness;
 mod leftovers;
 mod proxy;
+mod push;
 mod secrets;
 mod source;
 mod tamper;
