@@ -33,6 +33,7 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>) -> Re
             store: Store::from(config),
             wake: wake.clone(),
             token_file: config.http.token_file.clone(),
+            hooks: config.http.hooks.clone(),
             patience: config.timeout + config.period.max(config.backoff.max).mul_f64(1.0 + config.jitter) + PATIENCE,
         };
         let (address, server) = http::serve(bind, http::router(endpoints), token.clone()).await?;

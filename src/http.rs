@@ -1,5 +1,6 @@
 //! The HTTP endpoints of a daemon. They only read what the loop has written down, so they answer while the source hangs.
 
+mod hooks;
 mod server;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::config::PushHooks;
 use crate::engine::Wake;
 use crate::metrics::{self, Metrics};
 use crate::status::StatusBoard;
@@ -46,6 +48,8 @@ pub struct Endpoints {
     pub wake: Wake,
     /// The file with the bearer token for commands.
     pub token_file: Option<PathBuf>,
+    /// The files with the secrets of push events.
+    pub hooks: PushHooks,
     /// The loop is taken for dead when it did not turn for so long.
     pub patience: Duration,
 }
@@ -59,6 +63,7 @@ pub fn router(endpoints: Endpoints) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/versions/{version}/manifest", get(manifest).layer(Extension(Turns::new())))
         .route("/v1/sync", post(sync))
+        .route("/v1/hooks/{sender}", post(hooks::receive).layer(Extension(hooks::Inbox::new())))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path") })
         .layer(from_fn(harden))
         .with_state(Arc::new(endpoints))

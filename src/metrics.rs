@@ -117,6 +117,13 @@ pub const METRICS: &[MetricInfo] = &[
         &["change"],
         "Files of the published version that were found added, removed or modified",
     ),
+    stable(
+        "dagsync_push_events_total",
+        "counter",
+        "",
+        &["sender", "result"],
+        "Push events from github, gitlab or generic: accepted, ignored, replayed, refused",
+    ),
 ];
 
 fn info(name: &str) -> &'static MetricInfo {
@@ -138,6 +145,7 @@ pub struct Metrics {
     pruned: Counter,
     scrubs: Family<Labels, Counter>,
     tampered: Family<Labels, Counter>,
+    push_events: Family<Labels, Counter>,
     failures: Gauge,
     ready: Gauge,
     files: Gauge<i64, AtomicI64>,
@@ -173,6 +181,7 @@ impl Default for Metrics {
             pruned: register(r, "dagsync_pruned_versions_total", Counter::default()),
             scrubs: register(r, "dagsync_scrubs_total", Family::default()),
             tampered: register(r, "dagsync_tampered_files_total", Family::default()),
+            push_events: register(r, "dagsync_push_events_total", Family::default()),
             failures: register(r, "dagsync_consecutive_failures", Gauge::default()),
             ready: register(r, "dagsync_ready", Gauge::default()),
             files: register(r, "dagsync_files", Gauge::default()),
@@ -205,6 +214,11 @@ impl Metrics {
         }
         for change in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified] {
             let _ = self.tampered.get_or_create(&vec![("change", change.as_str())]);
+        }
+        for sender in ["github", "gitlab", "generic"] {
+            for result in ["accepted", "ignored", "replayed", "refused"] {
+                let _ = self.push_events.get_or_create(&vec![("sender", sender), ("result", result)]);
+            }
         }
     }
 
@@ -248,6 +262,11 @@ impl Metrics {
     /// Counts a file that was found changed.
     pub fn tampered(&self, change: ChangeKind) {
         self.tampered.get_or_create(&vec![("change", change.as_str())]).inc();
+    }
+
+    /// Counts a push event: `accepted`, `ignored`, `replayed` or `refused`.
+    pub fn push_event(&self, sender: &'static str, result: &'static str) {
+        self.push_events.get_or_create(&vec![("sender", sender), ("result", result)]).inc();
     }
 
     /// The exposition in OpenMetrics text format, with gauges as `status` has them.

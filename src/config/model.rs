@@ -168,7 +168,7 @@ pub struct Http {
 }
 
 /// The files with what the senders of push events prove themselves with; without one its path is refused.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[allow(missing_docs)]
 pub struct PushHooks {
     #[serde(deserialize_with = "empty_is_none")]

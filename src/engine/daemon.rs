@@ -1,6 +1,7 @@
 //! The loop of `dagsync run`: sync at every period or when woken, check what is published, back off after failures.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use dagsync_core::{Error, ErrorKind, Progress, Result};
@@ -18,14 +19,36 @@ use crate::status::StatusBoard;
 /// How often long work is looked at.
 const BEAT: Duration = Duration::from_secs(5);
 
+/// When to look again after a push event whose sync found nothing new: some servers send it a little before they show
+/// the new head.
+const SECOND_LOOKS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
 /// Wakes the loop: a signal, a request or a push event asks for a sync now. Many at once become one.
 #[derive(Debug, Clone, Default)]
-pub struct Wake(Arc<Notify>);
+pub struct Wake(Arc<Call>);
+
+#[derive(Debug, Default)]
+struct Call {
+    notify: Notify,
+    news: AtomicBool,
+}
 
 impl Wake {
     /// Asks for a sync as soon as the loop is free.
     pub fn wake(&self) {
-        self.0.notify_one();
+        self.0.notify.notify_one();
+    }
+
+    /// The same when the source is known to have something new, so that it is asked again soon if it shows nothing.
+    pub fn expect_news(&self) {
+        self.0.news.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// Whether it was called since it was last answered.
+    #[cfg(test)]
+    pub(crate) fn is_called(&self) -> bool {
+        futures::FutureExt::now_or_never(self.0.notify.notified()).is_some()
     }
 }
 
@@ -73,6 +96,8 @@ struct Loop<'a> {
     failures: u64,
     /// The first sync is done.
     settled: bool,
+    /// What is left of [`SECOND_LOOKS`].
+    looks: &'static [Duration],
     next_sync: Instant,
     next_scrub: Option<Instant>,
 }
@@ -88,7 +113,8 @@ impl<'a> Loop<'a> {
         let backoff = Backoff { initial: config.backoff.initial, max: config.backoff.max, jitter: config.jitter };
         let outputs = Outputs::new(config, &engine.parts.metrics.tally())?;
         let next_sync = Instant::now();
-        Ok(Self { engine, config, outputs, backoff, failures: 0, settled: false, next_sync, next_scrub: None })
+        let (failures, settled, looks, next_scrub) = (0, false, [].as_slice(), None);
+        Ok(Self { engine, config, outputs, backoff, failures, settled, looks, next_sync, next_scrub })
     }
 
     /// Whether so many syncs in a row failed that it is time to give up.
@@ -102,7 +128,12 @@ impl<'a> Loop<'a> {
             match self.due(wake, token).await {
                 Due::Stop => return Ok(()),
                 Due::Scrub => self.scrub(token).await,
-                Due::Sync => self.sync(token).await?,
+                Due::Sync => {
+                    if wake.0.news.swap(false, Relaxed) {
+                        self.looks = &SECOND_LOOKS;
+                    }
+                    self.sync(token).await?;
+                }
             }
         }
     }
@@ -117,17 +148,20 @@ impl<'a> Loop<'a> {
         tokio::select! {
             biased;
             () = token.cancelled() => Due::Stop,
-            () = wake.0.notified() => Due::Sync,
+            () = wake.0.notify.notified() => Due::Sync,
             () = tokio::time::sleep_until(self.next_sync) => Due::Sync,
             () = scrub => Due::Scrub,
         }
     }
 
     async fn sync(&mut self, token: &CancellationToken) -> Result<()> {
+        let before = self.engine.parts.board.read().revision.clone();
         match self.attempt(token, None).await {
-            Ok(_) => {
+            Ok(report) => {
                 self.failures = 0;
-                self.next_sync = Instant::now() + jittered(self.config.period, self.config.jitter, fastrand::f64());
+                let period = jittered(self.config.period, self.config.jitter, fastrand::f64());
+                let wait = self.second_look(before.as_ref() != Some(&report.revision)).unwrap_or(period);
+                self.next_sync = Instant::now() + wait.min(period);
             }
             Err(error) if token.is_cancelled() && error.kind() == ErrorKind::Cancelled => {}
             Err(error) => {
@@ -138,6 +172,13 @@ impl<'a> Loop<'a> {
             }
         }
         Ok(())
+    }
+
+    /// When to look again for what a push event announced, as long as nothing is new.
+    fn second_look(&mut self, is_new: bool) -> Option<Duration> {
+        let (next, rest) = std::mem::take(&mut self.looks).split_first().filter(|_| !is_new)?;
+        self.looks = rest;
+        Some(*next)
     }
 
     async fn attempt(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<SyncReport> {

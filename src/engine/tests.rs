@@ -365,6 +365,33 @@ async fn the_loop_follows_the_source_and_recovers_from_failures() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_push_event_announced_is_looked_for_until_it_shows_a_few_times() {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    story.config.period = Duration::from_secs(3600);
+    let asked = || story.faults.calls(Call::Resolve);
+    let minute = || tokio::time::sleep(Duration::from_secs(60));
+    let events = async {
+        minute().await;
+        assert_eq!(asked(), 1);
+        story.wake.wake();
+        minute().await;
+        assert_eq!(asked(), 2, "who only asks for a sync gets one");
+        story.wake.expect_news();
+        minute().await;
+        assert_eq!(asked(), 6, "at once and three times more");
+        story.wake.expect_news();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let late = story.source.commit(&[file("a.py", "2")]);
+        minute().await;
+        assert_eq!((asked(), story.board.read().revision.clone()), (8, Some(late)), "and no more once it is there");
+    };
+    tokio::select! {
+        ended = run_loop(story.engine(), &story.config, &story.wake, &story.token) => ended.unwrap(),
+        () = events => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_loop_gives_up_after_max_failures() {
     for (max, calls) in [(0, 1), (1, 1), (3, 3)] {
         let mut story = Story::new(&[file("a.py", "1")]);

@@ -6,13 +6,13 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::Pod;
 
-struct Server {
-    home: tempfile::TempDir,
-    endpoints: Endpoints,
+pub(super) struct Server {
+    pub(super) home: tempfile::TempDir,
+    pub(super) endpoints: Endpoints,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let pod = Pod { name: "w-0".into(), namespace: "af".into(), node: "n".into(), component: "worker".into() };
         let filter = dagsync_core::Filter::default().hash();
@@ -20,10 +20,11 @@ impl Server {
         let store = Store::new(home.path(), "current");
         store.create().unwrap();
         let (metrics, wake, patience) = (Metrics::default(), Wake::default(), Duration::from_secs(60));
-        Self { home, endpoints: Endpoints { board, metrics, store, wake, token_file: None, patience } }
+        let hooks = PushHooks::default();
+        Self { home, endpoints: Endpoints { board, metrics, store, wake, token_file: None, hooks, patience } }
     }
 
-    async fn send(&self, request: Request) -> (StatusCode, String) {
+    pub(super) async fn send(&self, request: Request) -> (StatusCode, String) {
         let response = router(self.endpoints.clone()).oneshot(request).await.unwrap();
         let status = response.status();
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();

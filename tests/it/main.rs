@@ -14,6 +14,7 @@ mod harness;
 mod hooks;
 mod leftovers;
 mod proxy;
+mod push;
 mod secrets;
 mod source;
 mod tamper;

@@ -1,6 +1,6 @@
 //! Whom a pod believes, and how it says that it does not.
 
-use crate::harness::{Nginx, Pod, Repo, Sshd};
+use crate::harness::{Nginx, Pod, Repo, Sshd, shell};
 
 /// The pod fails for good reason: it says each of `words` and publishes nothing.
 #[track_caller]
@@ -92,4 +92,42 @@ fn a_password_that_is_rotated_is_used_without_a_restart() {
     repo.commit("second");
     std::fs::write(file.path(), "next").unwrap();
     pod.is_on(&repo.version());
+}
+
+#[test]
+fn what_nobody_trusted_signed_is_not_published_and_the_version_before_stays() {
+    let keys = tempfile::tempdir().unwrap();
+    shell(keys.path(), "ssh-keygen -q -t ed25519 -N '' -f key; (printf 'ada@example.com '; cat key.pub) > signers");
+    let repo = Repo::new();
+    repo.git(&["config", "gpg.format", "ssh"]);
+    repo.git(&["config", "user.signingkey", keys.path().join("key").to_str().unwrap()]);
+    repo.write("a.py", "1");
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "-S", "-m", "signed"]);
+    repo.push();
+    let nginx = Nginx::serve(&repo);
+    let mut pod = Pod::over_https(&nginx, nginx.port)
+        .set("git.verify", "ssh")
+        .set("git.allowed_signers_file", keys.path().join("signers"));
+    let good = repo.version();
+    pod.start_on(&good);
+
+    repo.write("a.py", "2");
+    let unsigned = repo.commit("unsigned");
+    let is_refused = |s: &serde_json::Value| {
+        s["last_error"]["kind"] == "untrusted" && s["state"] == "stale" && s["version"] == good.as_str()
+    };
+    let status = pod.wait("it is refused", is_refused);
+    let message = status["last_error"]["message"].as_str().unwrap();
+    assert!(message.contains(&unsigned) && message.contains("git.allowed_signers_file"), "{message}");
+    pod.kill();
+    pod.start();
+    pod.wait("it is refused by the next process too", is_refused);
+    assert_eq!((pod.get("/readyz").unwrap().0, pod.current().is_some()), (200, true));
+
+    repo.git(&["tag", "-s", "-m", "release", "v1"]);
+    repo.git(&["push", "--quiet", "origin", "v1"]);
+    pod.kill();
+    pod.change("git.ref", "v1");
+    pod.start_on(&repo.version());
 }

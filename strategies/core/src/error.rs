@@ -15,7 +15,7 @@ pub enum ErrorKind {
     NotFound,
     /// The source refused the credentials, or the credentials could not be read.
     Unauthorized,
-    /// The server's identity could not be verified: host key or certificate.
+    /// Who somebody is could not be verified: a server by its host key or certificate, an author by a signature.
     Untrusted,
     /// The source could not be reached.
     Unreachable,

@@ -247,7 +247,7 @@ mod tests {
         let text = |name: &str| match name {
             "depth" => 1.into(),
             "token_file" => token.to_str().unwrap().into(),
-            "submodules" => "off".into(),
+            "submodules" | "verify" => "off".into(),
             "host_key_check" => "strict".into(),
             _ => serde_json::Value::from(""),
         };

@@ -18,6 +18,7 @@ mod refs;
 mod remote;
 mod settings;
 mod submodules;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;

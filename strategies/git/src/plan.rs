@@ -11,6 +11,7 @@ use crate::location::Location;
 use crate::remote::Network;
 use crate::settings;
 use crate::submodules::Submodules;
+use crate::verify;
 
 /// Submodules in one tree, and inside one another.
 pub(crate) const MAX_MODULES: usize = 200;
@@ -95,6 +96,10 @@ impl Planner<'_> {
         let followed = followed.filter(|r| crate::refs::commit_id(r).ok().flatten().is_none());
         cache.ensure(&self.network, location, commit, followed)?;
         let repository = cache.open()?;
+        if depth == 0 {
+            // Before anything that the commit says is believed, such as where its submodules are.
+            verify::check(&self.network, location, &repository, commit)?;
+        }
         let root =
             repository.find_commit(commit).and_then(|c| c.tree()).map_err(|e| errors::cache("read commit", &e))?;
         self.plan.caches.push(cache);

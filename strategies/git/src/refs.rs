@@ -30,7 +30,7 @@ pub(crate) fn commit_id(name: &str) -> Result<Option<Oid>> {
 }
 
 /// The names that `reference` may stand for, in the order of gitrevisions(7), which `git fetch` and git-sync follow too.
-fn candidates(reference: &str) -> [String; 4] {
+pub(crate) fn candidates(reference: &str) -> [String; 4] {
     [
         reference.to_owned(),
         format!("refs/{reference}"),
@@ -42,6 +42,13 @@ fn candidates(reference: &str) -> [String; 4] {
 /// The full name of the reference that `reference` means.
 pub(crate) fn full_name<'a>(heads: &'a [Head], reference: &str) -> Option<&'a str> {
     candidates(reference).iter().find_map(|name| heads.iter().find(|h| h.name == *name)).map(|h| h.name.as_str())
+}
+
+/// The name and the id of the annotated tag that `reference` means, if it is one and leads to `commit`.
+pub(crate) fn annotated_tag<'a>(heads: &'a [Head], reference: &str, commit: Oid) -> Option<(&'a str, Oid)> {
+    let name = full_name(heads, reference)?;
+    let leads = heads.iter().any(|h| h.id == commit && h.name.strip_suffix("^{}") == Some(name));
+    heads.iter().find(|h| h.name == name && leads).map(|h| (name, h.id))
 }
 
 /// The commit that `reference` means; of an annotated tag the commit it points to.

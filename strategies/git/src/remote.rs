@@ -69,6 +69,16 @@ impl Network<'_> {
         Err(gone(location, commit, reference))
     }
 
+    /// Fetches the annotated tag `name` with what it leads to.
+    pub(crate) fn fetch_tag(&self, repository: &Repository, location: &Location, name: &str) -> Result<()> {
+        let _turn = self.take_turn(location)?;
+        let remote = repository.remote_anonymous(&location.connect_url());
+        self.talk("fetch tag", location, remote, |connection, options| {
+            options.depth(self.depth(Wish::Commit));
+            connection.remote().download(&[format!("+{name}:refs/dagsync/tag")], Some(options))
+        })
+    }
+
     fn try_fetch(
         &self,
         repository: &Repository,

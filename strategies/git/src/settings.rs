@@ -1,7 +1,7 @@
 //! The settings of the section `git`: the table and the typed form.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dagsync_core::{Error, ErrorKind, Kind, Result, Setting, TreePath};
 use serde::{Deserialize, Deserializer};
@@ -51,6 +51,24 @@ pub(crate) const TABLE: &[Setting] = &[
         "",
         "A PEM bundle of certificate authorities to trust besides the system's, in the whole process.",
     ),
+    Setting::new(
+        "git.verify",
+        Kind::Choice(&["off", "ssh", "gpg"]),
+        "off",
+        "Publish only commits that are signed, or that a signed tag in `git.ref` leads to, by a key of the file below; the version before stays.",
+    ),
+    Setting::new(
+        "git.allowed_signers_file",
+        Kind::Path,
+        "",
+        "Who may sign with ssh, as ssh-keygen(1) describes it under ALLOWED SIGNERS; read at every use.",
+    ),
+    Setting::new(
+        "git.keyring_file",
+        Kind::Path,
+        "",
+        "The public keys of who may sign with OpenPGP, as `gpg --export` writes them, armored or not; read at every use.",
+    ),
 ];
 
 /// Which submodules are brought.
@@ -69,6 +87,26 @@ pub(crate) enum Submodules {
 pub(crate) enum HostKeyCheck {
     Strict,
     Off,
+}
+
+/// What has to be signed, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verify {
+    Off,
+    Ssh,
+    Gpg,
+}
+
+impl Verify {
+    /// The setting that names whom it trusts.
+    pub(crate) const fn setting(self) -> &'static str {
+        match self {
+            Self::Off => "git.verify",
+            Self::Ssh => "git.allowed_signers_file",
+            Self::Gpg => "git.keyring_file",
+        }
+    }
 }
 
 /// A text that is never shown.
@@ -115,6 +153,11 @@ pub(crate) struct Settings {
     pub(crate) password: Secret,
     #[serde(deserialize_with = "path")]
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) verify: Verify,
+    #[serde(deserialize_with = "path")]
+    allowed_signers_file: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    keyring_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -128,11 +171,23 @@ impl Settings {
         if secrets.iter().filter(|&&set| set).count() > 1 {
             return wrong("only one of git.password_file, git.token_file and git.password may be set");
         }
+        if self.verify != Verify::Off && self.signers_file().is_none() {
+            return wrong(&format!("git.verify needs {}", self.verify.setting()));
+        }
         if !self.subpath().is_empty() {
             TreePath::new(self.subpath())
                 .map_err(|e| Error::new(ErrorKind::Config, "read git.subpath", "it is no folder").with_source(e))?;
         }
         Ok(())
+    }
+
+    /// The file that names whom `verify` trusts.
+    pub(crate) fn signers_file(&self) -> Option<&Path> {
+        match self.verify {
+            Verify::Off => None,
+            Verify::Ssh => self.allowed_signers_file.as_deref(),
+            Verify::Gpg => self.keyring_file.as_deref(),
+        }
     }
 
     /// The folder that holds the DAGs, without leading or trailing slashes and dots; empty: the root.

@@ -22,9 +22,16 @@ pub(crate) fn listens(port: u16) -> Option<()> {
 
 /// One request; the status and the body, or nothing when nobody answers.
 pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str) -> Option<(u16, String)> {
+    request(port, method, path, headers, "")
+}
+
+/// The same with a body.
+pub(crate) fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n").ok()?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n");
+    stream.write_all((head + body).as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;

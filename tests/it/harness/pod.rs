@@ -220,6 +220,12 @@ impl Pod {
         net::http(self.port, "POST", path, &format!("Authorization: Bearer {token}\r\n"))
     }
 
+    /// A push event; the status of the answer.
+    pub(crate) fn event(&self, sender: &str, headers: &str, body: &str) -> u16 {
+        let path = format!("/v1/hooks/{sender}");
+        eventually("an event is answered", || net::request(self.port, "POST", &path, headers, body)).0
+    }
+
     /// The sum of a metric over its labels.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {

@@ -8,3 +8,4 @@ mod harness;
 mod refs;
 mod servers;
 mod submodules;
+mod verify;
