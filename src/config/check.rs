@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::loaded::{Effective, nest};
 use super::model::{Config, Layout};
-use super::redact::holds_secret;
+use super::redact::{holds_secret, item_holds_secret};
 use super::{value, wrong};
 
 /// Shorter periods would only keep the source's server busy.
@@ -144,7 +144,11 @@ fn lexical(path: &Path) -> PathBuf {
 /// Secrets in the URLs of what is no secret setting: refused from a file or a flag, which others read; warned of from
 /// the environment.
 pub(super) fn secrets(settings: &[Effective]) -> Result<Vec<String>> {
-    let has_secret = |e: &&Effective| e.setting.kind != Kind::Secret && e.value.as_str().is_some_and(holds_secret);
+    let in_value = |value: &Json| match value {
+        Json::Array(items) => items.iter().filter_map(Json::as_str).any(item_holds_secret),
+        other => other.as_str().is_some_and(holds_secret),
+    };
+    let has_secret = |e: &&Effective| e.setting.kind != Kind::Secret && in_value(&e.value);
     let judge = |e: &Effective| {
         if e.origin.starts_with("environment") {
             return Ok(format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin));

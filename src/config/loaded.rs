@@ -8,7 +8,7 @@ use dagsync_core::{Factory, Kind, Registry, Result, Setting, Spec, Strategy};
 use serde_json::Value as Json;
 
 use super::model::Config;
-use super::redact::redact_url;
+use super::redact::{redact_item, redact_url};
 use super::table::Table;
 use super::{value, wrong};
 
@@ -41,7 +41,7 @@ impl Effective {
             Json::String(text) if self.setting.kind == Kind::Secret && !text.is_empty() => "***".into(),
             Json::String(text) => redact_url(text).into(),
             Json::Array(items) => {
-                items.iter().map(|i| i.as_str().map_or_else(|| i.clone(), |t| redact_url(t).into())).collect()
+                items.iter().map(|i| i.as_str().map_or_else(|| i.clone(), |t| redact_item(t).into())).collect()
             }
             other => other.clone(),
         }

@@ -1,4 +1,4 @@
-//! URLs without the secrets that people write into them.
+//! URLs and settings of git without the secrets that people write into them.
 
 /// Hides the password of a URL, and over HTTP a lone user name too: it usually is a token.
 pub fn redact_url(url: &str) -> String {
@@ -6,9 +6,29 @@ pub fn redact_url(url: &str) -> String {
     let Some((user_info, host)) = split_user_info(rest) else { return url.to_owned() };
     match user_info.split_once(':') {
         Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-        None if scheme.starts_with("http") => format!("{scheme}://***@{host}"),
+        None if is_http(scheme) => format!("{scheme}://***@{host}"),
         None => url.to_owned(),
     }
+}
+
+/// The same for one item of a list, which may be `key=value` of git's configuration: a header is a secret as a whole.
+pub(super) fn redact_item(item: &str) -> String {
+    header_key(item).map_or_else(|| redact_url(item), |key| format!("{key}=***"))
+}
+
+/// Whether an item of a list holds a secret.
+pub(super) fn item_holds_secret(item: &str) -> bool {
+    header_key(item).is_some() || holds_secret(item)
+}
+
+fn header_key(item: &str) -> Option<&str> {
+    let (key, value) = item.split_once('=')?;
+    (key.trim_end().to_ascii_lowercase().ends_with(".extraheader") && !value.is_empty()).then_some(key)
+}
+
+/// Also where a key of git's configuration stands before it, as in `url.https`.
+fn is_http(scheme: &str) -> bool {
+    scheme.ends_with("http") || scheme.ends_with("https")
 }
 
 /// What the well-known providers of git begin their tokens with.
@@ -21,7 +41,7 @@ pub(super) fn holds_secret(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let Some((user, _)) = split_user_info(rest) else { return false };
     let is_token = || user.len() >= TOKEN_LENGTH || TOKENS.iter().any(|prefix| user.starts_with(prefix));
-    user.contains(':') || scheme.starts_with("http") && is_token()
+    user.contains(':') || is_http(scheme) && is_token()
 }
 
 /// The part before the `@`, also when a password holds a `/` that should have been escaped.
@@ -37,7 +57,7 @@ fn split_user_info(rest: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{holds_secret, redact_url};
+    use super::{holds_secret, item_holds_secret, redact_item, redact_url};
 
     #[test]
     fn a_token_is_told_from_a_user() {
@@ -46,6 +66,23 @@ mod tests {
         }
         for url in ["https://ada@h/x", "https://h/x@y", "ssh://a-user-with-a-long-name@h/x", "git@h:x", "/srv/a:b@c"] {
             assert!(!holds_secret(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_gits_configuration_are_hidden() {
+        for (item, shown) in [
+            ("http.extraHeader=Authorization: Bearer pa55", "http.extraHeader=***"),
+            ("http.https://h/x.EXTRAHEADER=X: pa55", "http.https://h/x.EXTRAHEADER=***"),
+            ("url.https://ghp_pa55@h/.insteadOf=git@h:", "url.https://***@h/.insteadOf=git@h:"),
+            ("http.proxy=http://u:pa55@h:3128", "http.proxy=http://u:***@h:3128"),
+        ] {
+            assert_eq!(redact_item(item), shown);
+            assert!(item_holds_secret(item), "{item}");
+        }
+        for item in ["http.proxy=http://h:3128", "url.https://h/.insteadOf=git@h:", "http.extraHeader=", "*.py"] {
+            assert_eq!(redact_item(item), item);
+            assert!(!item_holds_secret(item), "{item}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, fs};
+use dagsync_core::{Error, ErrorKind, Interrupt, Outcome, Result, fs};
 use git2::{ErrorCode, ObjectType, Odb, OdbLookupFlags, Oid, PackBuilder, Repository, RepositoryInitOptions};
 
 use crate::errors;
@@ -71,10 +71,12 @@ impl Cache {
             let many = "fetches that found nothing left too many packs";
             return Err(Error::new(ErrorKind::Corrupt, "open cache", many));
         }
-        match location.folder() {
-            Some(folder) => copy_from(location, &folder, &repository, commit, network.interrupt)?,
-            None => network.fetch(&repository, location, commit, reference)?,
-        }
+        let fetched = match location.folder() {
+            Some(folder) => copy_from(location, &folder, &repository, commit, network.interrupt),
+            None => network.fetch(&repository, location, commit, reference),
+        };
+        network.cx.tally.count("fetch", Outcome::of(&fetched));
+        fetched?;
         let mark = |repository: &Repository| repository.reference(FETCHED, commit, true, "fetched").map(drop);
         mark(&repository).map_err(|e| errors::cache("mark fetched commit", &e))
     }
@@ -120,6 +122,15 @@ impl Cache {
         fs::rename(&new, &self.path)?;
         fs::remove_tree(&old, interrupt)
     }
+}
+
+/// An empty repository, for what libgit2 does in one only.
+pub(crate) fn scratch(path: &Path, interrupt: &Interrupt) -> Result<Repository> {
+    libgit::start();
+    Repository::open_bare(path).or_else(|_| {
+        fs::remove_tree(path, interrupt)?;
+        create(path)
+    })
 }
 
 fn create(path: &Path) -> Result<Repository> {

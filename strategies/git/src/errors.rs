@@ -3,7 +3,9 @@
 use dagsync_core::{Error, ErrorKind, Interrupt, fs};
 use git2::{ErrorClass, ErrorCode};
 
-use crate::auth::{Answers, MAX_KNOWN_HOSTS_BYTES, known_hosts};
+use crate::Source;
+use crate::auth::Answers;
+use crate::hosts::{MAX_KNOWN_HOSTS_BYTES, known_hosts};
 use crate::location::Location;
 use crate::proxy::Proxy;
 use crate::settings::Settings;
@@ -14,7 +16,7 @@ pub(crate) fn network(
     e: &git2::Error,
     answers: &mut Answers<'_>,
     location: &Location,
-    settings: &Settings,
+    source: &Source,
     interrupt: &Interrupt,
 ) -> Error {
     if let Err(stopped) = interrupt.check(operation) {
@@ -23,13 +25,13 @@ pub(crate) fn network(
     if let Some(failure) = answers.failure.take() {
         return failure;
     }
-    let proxy = Proxy::of(location, |name| std::env::var(name).ok());
+    let proxy = Proxy::of(location, source.proxy(location), |name| std::env::var(name).ok());
     if let Some(explained) = proxy.and_then(|proxy| proxy.explain(operation, e, location)) {
         return explained;
     }
     if e.code() == ErrorCode::Certificate || e.message().contains("certificate") {
         return match &answers.host_key {
-            Some((kind, fingerprint)) => host_key(location, settings, kind, fingerprint),
+            Some((kind, fingerprint)) => host_key(location, &source.settings, kind, fingerprint),
             None => certificate(e, location),
         };
     }
@@ -40,7 +42,11 @@ pub(crate) fn network(
         return cache(operation, e).with_context("url", location);
     }
     let (kind, hint) = meaning(e);
-    Error::new(kind, operation, e.message().trim()).with_context("url", location).with_hint(hint)
+    let error = Error::new(kind, operation, e.message().trim()).with_context("url", location);
+    match &answers.key {
+        Some(key) => error.with_context("git.ssh_key_file", key.display()).with_hint(hint),
+        None => error.with_hint(hint),
+    }
 }
 
 fn meaning(e: &git2::Error) -> (ErrorKind, &'static str) {
@@ -74,6 +80,12 @@ fn meaning(e: &git2::Error) -> (ErrorKind, &'static str) {
         return (
             ErrorKind::NotFound,
             "check the URL; servers also say so when the credentials may not read the repository",
+        );
+    }
+    if says(&["cannot redirect"]) {
+        return (
+            ErrorKind::Refused,
+            "write the URL that the server redirects to; cookies and headers do not follow it",
         );
     }
     if says(&["doesn't support shallow"]) {

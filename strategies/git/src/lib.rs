@@ -5,10 +5,16 @@
 //! there is no checkout, and a blob whose SHA-256 is known and that the version before holds is neither inflated nor
 //! hashed.
 
+mod app;
+mod askpass;
 mod auth;
 mod blobs;
 mod cache;
+mod cookies;
+mod credentials;
 mod errors;
+mod gitconfig;
+mod hosts;
 mod libgit;
 mod location;
 mod materialize;
@@ -16,37 +22,79 @@ mod plan;
 mod proxy;
 mod refs;
 mod remote;
+mod secret;
 mod settings;
+mod sparse;
 mod submodules;
 mod verify;
+mod web;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use dagsync_core::{
     Error, ErrorKind, Factory, Interrupt, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, async_trait,
 };
 use git2::Oid;
 
+use crate::app::Tokens;
+use crate::gitconfig::GitConfig;
 use crate::location::Location;
 use crate::remote::Network;
-use crate::settings::Settings;
+use crate::settings::{ServerCheck, Settings};
 
 /// The git strategy.
 pub const FACTORY: Factory =
     Factory { name: "git", about: "a git repository", settings: settings::TABLE, infers: location::is_git, build };
 
 fn build(spec: &Spec<'_>) -> Result<Arc<dyn Strategy>> {
-    let settings: Settings = spec.settings()?;
-    settings.check()?;
-    let location = Location::parse(spec.source)?;
-    Ok(Arc::new(Git(Arc::new(Source { location, settings }))))
+    let source = Source::new(spec.source, spec.settings()?)?;
+    for (key, reason) in &source.config.ignored {
+        tracing::info!(key, reason, "this key of git.config means nothing here");
+    }
+    if !source.verifies(&source.location) {
+        tracing::warn!(
+            "the certificate of the git server is not checked: whoever can answer in its place decides what Airflow runs"
+        );
+    }
+    Ok(Arc::new(Git(Arc::new(source))))
 }
 
 /// What is synced, and how.
 struct Source {
     location: Location,
     settings: Settings,
+    /// What `git.config` says.
+    config: GitConfig,
+    /// Those of the GitHub App.
+    tokens: Tokens,
+    /// The keys for ssh that were let in, by the name of the repository's cache.
+    keys: Mutex<HashMap<String, PathBuf>>,
+}
+
+impl Source {
+    fn new(source: &str, settings: Settings) -> Result<Self> {
+        settings.check()?;
+        let config = GitConfig::parse(&settings.config)?;
+        let location = Location::parse(&config.rewrite(source))?;
+        Ok(Self { location, settings, config, tokens: Tokens::default(), keys: Mutex::default() })
+    }
+
+    /// Whether the certificate of the server must be good.
+    fn verifies(&self, location: &Location) -> bool {
+        self.settings.tls_check == ServerCheck::Strict && self.config.verifies(location)
+    }
+
+    fn ca_file(&self) -> Option<&Path> {
+        self.settings.ca_file.as_deref().or(self.config.ca_file.as_deref())
+    }
+
+    /// The proxy that is configured for what lies there.
+    fn proxy(&self, location: &Location) -> Option<&str> {
+        self.config.proxy(location).filter(|_| location.is_http() || location.is_https())
+    }
 }
 
 #[derive(Clone)]

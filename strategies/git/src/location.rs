@@ -84,6 +84,18 @@ impl Location {
         matches!(self.scheme, Scheme::Ssh | Scheme::Scp)
     }
 
+    pub(crate) fn is_http(&self) -> bool {
+        self.scheme == Scheme::Http
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
@@ -108,6 +120,14 @@ impl Location {
     pub(crate) fn shares_secrets_with(&self, other: &Self) -> bool {
         (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
             || (self.is_ssh() && other.is_ssh() && (&self.host, self.port) == (&other.host, other.port))
+    }
+
+    /// Whether what is set for `self` counts for `other`: the same host and, at a `/`, the same path or one above it.
+    /// The more of the path it names, the more it says.
+    pub(crate) fn covers(&self, other: &Self) -> Option<usize> {
+        let path = self.path.trim_end_matches('/');
+        let rest = other.path.strip_prefix(path).filter(|_| self.shares_secrets_with(other))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(path.len())
     }
 
     /// The folder of a repository on this file system.

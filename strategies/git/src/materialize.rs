@@ -14,6 +14,7 @@ use crate::cache::Cache;
 use crate::errors;
 use crate::plan::{Item, Kind, Plan, Planner};
 use crate::remote::Network;
+use crate::sparse::Sparse;
 
 /// Blobs that are worth another thread.
 const BLOBS_PER_THREAD: usize = 64;
@@ -61,8 +62,13 @@ impl Work<'_> {
         let Network { source, cx, .. } = self.network;
         fs::create_folders(self.repositories)?;
         cx.progress.start("fetch", 0);
-        let mut planner =
-            Planner { network: self.network, staging: self.staging, folder: self.repositories, plan: Plan::default() };
+        let mut planner = Planner {
+            network: self.network,
+            staging: self.staging,
+            folder: self.repositories,
+            sparse: source.settings.sparse_checkout_file.as_deref().map(Sparse::read).transpose()?,
+            plan: Plan::default(),
+        };
         planner.repository(&source.location, commit, source.settings.subpath(), "", 0)?;
         let plan = planner.plan;
         plan.compact(&self.network)?;

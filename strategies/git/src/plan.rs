@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use dagsync_core::{Error, ErrorKind, Result, Staging, TreePath};
 use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
+use crate::Source;
 use crate::cache::Cache;
 use crate::errors;
 use crate::location::Location;
 use crate::remote::Network;
 use crate::settings;
+use crate::sparse::Sparse;
 use crate::submodules::Submodules;
 use crate::verify;
 
@@ -77,6 +79,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) network: Network<'a>,
     pub(crate) staging: &'a Staging,
     pub(crate) folder: &'a std::path::Path,
+    /// What is wanted of the repository itself; all without it, and all of its submodules.
+    pub(crate) sparse: Option<Sparse>,
     pub(crate) plan: Plan,
 }
 
@@ -141,8 +145,14 @@ impl Planner<'_> {
     fn folder(&mut self, module: &mut Module<'_>, tree: &Tree<'_>, at: &str, into: &str) -> Result<()> {
         self.network.interrupt.check("read tree")?;
         for entry in tree {
+            let here = || {
+                let name = String::from_utf8_lossy(entry.name_bytes());
+                format!("{at}{}{name}", if at.is_empty() { "" } else { "/" })
+            };
+            if !self.is_wanted(module, &entry, here) {
+                continue;
+            }
             let Some(path) = self.path(&entry, into)? else { continue };
-            let here = || format!("{at}{}{}", if at.is_empty() { "" } else { "/" }, path.split().1);
             match entry.kind() {
                 Some(ObjectType::Blob) => self.leaf(module.cache, &entry, path)?,
                 _ if !self.network.cx.filter.enters(path.as_str()) => {}
@@ -158,6 +168,15 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the entry is in the part of the repository that the sparse patterns leave.
+    fn is_wanted(&self, module: &Module<'_>, entry: &TreeEntry<'_>, here: impl Fn() -> String) -> bool {
+        let Some(sparse) = self.sparse.as_ref().filter(|_| module.depth == 0) else { return true };
+        match entry.kind() {
+            Some(ObjectType::Tree) => sparse.enters(&here()),
+            kind => sparse.wants(&here(), kind == Some(ObjectType::Commit)),
+        }
     }
 
     /// The entry's path; `None` for a name that cannot be published and need not be, because the filter leaves it out.
@@ -201,7 +220,7 @@ impl Planner<'_> {
             let message = format!("more than {MAX_MODULES} submodules, or nested deeper than {MAX_MODULE_DEPTH}");
             return Err(Error::new(ErrorKind::LimitExceeded, "read submodule", message).with_context("submodule", at));
         }
-        let location = module.location_of(at)?;
+        let location = module.location_of(self.network.source, at)?;
         let main = &self.network.source.location;
         if location.is_file() && !main.is_file() {
             return Err(Error::new(ErrorKind::Refused, "read submodule", "its URL is a folder of this host")
@@ -217,7 +236,7 @@ impl<'a> Module<'a> {
         self.repository.find_tree(id).map_err(|e| errors::cache("read tree", &e))
     }
 
-    fn location_of(&mut self, at: &str) -> Result<Location> {
+    fn location_of(&mut self, source: &Source, at: &str) -> Result<Location> {
         if self.submodules.is_none() {
             self.submodules = Some(self.gitmodules()?);
         }
@@ -231,7 +250,7 @@ impl<'a> Module<'a> {
             .with_context("url", &self.location)
             .with_hint("correct .gitmodules, or set git.submodules to off")
         })?;
-        self.location.join(url).map_err(|e| e.with_context("submodule", at))
+        self.location.join(&source.config.rewrite(url)).map_err(|e| e.with_context("submodule", at))
     }
 
     fn gitmodules(&self) -> Result<Submodules> {

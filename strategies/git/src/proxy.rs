@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::location::Location;
 
-/// The variable of the environment that names a proxy.
+/// The variable of the environment or the key of `git.config` that names a proxy.
 pub(crate) struct Proxy {
     variable: &'static str,
     /// May hold a password.
@@ -18,13 +18,20 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// The proxy for `location`, if there is one; `no_proxy` is not looked at.
-    pub(crate) fn of(location: &Location, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    /// One that is `configured` counts before the environment's.
+    pub(crate) fn of(
+        location: &Location,
+        configured: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
         let names = match location.to_string().split_once("://")?.0 {
             "https" => ["https_proxy", "HTTPS_PROXY"],
             "http" => ["http_proxy", "HTTP_PROXY"],
             _ => return None,
         };
-        let (variable, value) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
+        let from_environment = || names.into_iter().find_map(|name| Some((name, variable(name)?)));
+        let configured = configured.map(|value| ("http.proxy", value.to_owned()));
+        let (variable, value) = configured.or_else(from_environment)?;
         (!value.is_empty()).then_some(Self { variable, value })
     }
 
@@ -68,7 +75,7 @@ mod tests {
 
     fn explained(value: &str, code: ErrorCode, text: &str) -> Option<Error> {
         let location = Location::parse("https://git.local/x").unwrap();
-        let proxy = Proxy::of(&location, |name| (name == "HTTPS_PROXY").then(|| value.to_owned()))?;
+        let proxy = Proxy::of(&location, None, |name| (name == "HTTPS_PROXY").then(|| value.to_owned()))?;
         proxy.explain("resolve", &git2::Error::new(code, ErrorClass::Http, text), &location)
     }
 
@@ -76,7 +83,8 @@ mod tests {
     fn only_the_variables_that_libgit2_knows_count() {
         let named = |url: &str, set: &[&str]| {
             let location = Location::parse(url).unwrap();
-            Proxy::of(&location, |name| set.contains(&name).then(|| "http://p".into())).map(|proxy| proxy.variable)
+            Proxy::of(&location, None, |name| set.contains(&name).then(|| "http://p".into()))
+                .map(|proxy| proxy.variable)
         };
         assert_eq!(named("https://h/x", &["HTTPS_PROXY", "https_proxy"]), Some("https_proxy"));
         assert_eq!(named("https://h/x", &["http_proxy", "all_proxy"]), None);

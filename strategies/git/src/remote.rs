@@ -2,22 +2,29 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result, SyncContext, fs};
 use git2::{
-    AutotagOption, Direction, FetchOptions, ObjectType, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteConnection,
+    AutotagOption, Direction, FetchOptions, ObjectType, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteRedirect,
     RemoteUpdateFlags, Repository,
 };
 
 use crate::Source;
-use crate::auth::{Answers, known_hosts};
-use crate::errors;
+use crate::auth::Answers;
+use crate::hosts::known_hosts;
 use crate::libgit::{self, Globals, Turn};
 use crate::location::Location;
 use crate::refs::{self, Head};
+use crate::secret::Secret;
+use crate::{cache, cookies, errors};
 
 /// The depth that asks for all that a shallow repository lacks, see `GIT_FETCH_DEPTH_UNSHALLOW`.
 const UNSHALLOW: i32 = i32::MAX;
+
+/// A reference that no server has.
+const NOTHING: &str = "refs/dagsync/nothing:refs/dagsync/nothing";
 
 /// What is asked of the server to get one commit, the cheapest first.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +47,7 @@ impl Network<'_> {
     /// The references that the server offers.
     pub(crate) fn heads(&self, location: &Location) -> Result<Vec<Head>> {
         let _turn = self.take_turn(location)?;
-        let remote = Remote::create_detached(location.connect_url());
-        self.talk("resolve", location, remote, |connection, _| list(connection))
+        self.talk("resolve", location, None, |remote, _| list(remote))
     }
 
     /// Fetches `commit` into `repository`, whatever history that takes. `reference` is what leads there, if any.
@@ -72,10 +78,9 @@ impl Network<'_> {
     /// Fetches the annotated tag `name` with what it leads to.
     pub(crate) fn fetch_tag(&self, repository: &Repository, location: &Location, name: &str) -> Result<()> {
         let _turn = self.take_turn(location)?;
-        let remote = repository.remote_anonymous(&location.connect_url());
-        self.talk("fetch tag", location, remote, |connection, options| {
+        self.talk("fetch tag", location, Some(repository), |remote, options| {
             options.depth(self.depth(Wish::Commit));
-            connection.remote().download(&[format!("+{name}:refs/dagsync/tag")], Some(options))
+            remote.download(&[format!("+{name}:refs/dagsync/tag")], Some(options))
         })
     }
 
@@ -88,20 +93,17 @@ impl Network<'_> {
         wish: Wish,
     ) -> Result<(), Refusal> {
         let _turn = self.take_turn(location)?;
-        let remote = repository.remote_anonymous(&location.connect_url());
         let mut by_id = false;
-        let fetched = self.talk("fetch", location, remote, |connection, options| {
-            let heads = list(connection)?;
+        let fetched = self.talk("fetch", location, Some(repository), |remote, options| {
+            let heads = list(remote)?;
             let specs = specs(&heads, commit, reference, wish);
             by_id = specs.iter().any(|spec| spec.starts_with(&commit.to_string()));
             options.depth(self.depth(wish));
-            connection.remote().download(&specs, Some(options))?;
+            remote.download(&specs, Some(options))?;
             match wish {
                 Wish::Commit => Ok(()),
                 // So that the next search for a commit that is not there need not transfer all of it again.
-                Wish::History => {
-                    connection.remote().update_tips(None, RemoteUpdateFlags::empty(), AutotagOption::None, None)
-                }
+                Wish::History => remote.update_tips(None, RemoteUpdateFlags::empty(), AutotagOption::None, None),
             }
         });
         // Servers word it differently, and some just hang up: only other reasons than the server's words count.
@@ -112,24 +114,133 @@ impl Network<'_> {
     }
 
     /// Connects and does `work`; explains what fails.
+    ///
+    /// A server such as GitHub lets any key in that it knows, also one that may not read this repository. So with
+    /// several keys a connection that one of them did not lead to the repository is followed by one with the others.
     fn talk<T>(
         &self,
         operation: &'static str,
         location: &Location,
-        remote: Result<Remote<'_>, git2::Error>,
-        work: impl FnOnce(&mut RemoteConnection<'_, '_, '_>, &mut FetchOptions<'_>) -> Result<T, git2::Error>,
+        repository: Option<&Repository>,
+        mut work: impl FnMut(&mut Remote<'_>, &mut FetchOptions<'_>) -> Result<T, git2::Error>,
     ) -> Result<T> {
-        let Source { location: main, settings } = self.source;
-        let answers = RefCell::new(Answers::new(settings, main, location));
-        let done = remote.and_then(|mut remote| {
-            let mut connection =
-                remote.connect_auth(Direction::Fetch, Some(self.callbacks(&answers)), Some(proxy()))?;
-            let mut options = FetchOptions::new();
-            options.remote_callbacks(self.callbacks(&answers)).proxy_options(proxy());
-            options.download_tags(AutotagOption::None).update_fetchhead(false);
-            work(&mut connection, &mut options)
-        });
-        done.map_err(|e| errors::network(operation, &e, &mut answers.borrow_mut(), location, settings, self.interrupt))
+        let headers = self.headers(location)?;
+        let scratch = (repository.is_none() && !headers.is_empty())
+            .then(|| cache::scratch(&self.cx.cache.join("scratch"), self.interrupt))
+            .transpose()?;
+        let repository = repository.or(scratch.as_ref());
+        let mut keys = self.keys(location)?;
+        let mut first = None;
+        loop {
+            let answers = RefCell::new(Answers::new(*self, location, keys));
+            let mut connected = false;
+            let done = self.connect(location, repository, &headers, &answers, |remote, options| {
+                connected = true;
+                work(remote, options)
+            });
+            let mut answers = answers.into_inner();
+            let failure = match done {
+                Ok(done) => {
+                    self.remember_key(location, answers.key);
+                    return Ok(done);
+                }
+                Err(e) => errors::network(operation, &e, &mut answers, location, self.source, self.interrupt),
+            };
+            let is_of_key = matches!(
+                failure.kind(),
+                ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Unreachable | ErrorKind::Unexpected
+            );
+            if connected || !is_of_key || answers.key.is_none() || answers.keys.is_empty() {
+                return Err(first.unwrap_or(failure));
+            }
+            first.get_or_insert(failure);
+            keys = answers.keys;
+        }
+    }
+
+    /// One connection.
+    fn connect<T>(
+        &self,
+        location: &Location,
+        repository: Option<&Repository>,
+        headers: &[Secret],
+        answers: &RefCell<Answers<'_>>,
+        work: impl FnOnce(&mut Remote<'_>, &mut FetchOptions<'_>) -> Result<T, git2::Error>,
+    ) -> Result<T, git2::Error> {
+        let url = location.connect_url();
+        let mut remote = match repository {
+            Some(repository) => repository.remote_anonymous(&url)?,
+            None => Remote::create_detached(url)?,
+        };
+        let mut options = FetchOptions::new();
+        options.remote_callbacks(self.callbacks(answers)).proxy_options(self.proxy(location));
+        options.download_tags(AutotagOption::None).update_fetchhead(false);
+        if headers.is_empty() {
+            let (callbacks, proxy) = (self.callbacks(answers), self.proxy(location));
+            let mut connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy))?;
+            return work(connection.remote(), &mut options);
+        }
+        // They may be secrets, so they go to no other host. Only a download can be given them, and it connects too.
+        let headers: Vec<&str> = headers.iter().map(Secret::reveal).collect();
+        options.custom_headers(&headers).follow_redirects(RemoteRedirect::None);
+        remote.download(&[NOTHING], Some(&mut options))?;
+        work(&mut remote, &mut options)
+    }
+
+    /// What is sent besides, over http and https.
+    fn headers(&self, location: &Location) -> Result<Vec<Secret>> {
+        let Source { settings, config, location: main, .. } = self.source;
+        if !location.is_http() && !location.is_https() {
+            return Ok(Vec::new());
+        }
+        let mut headers = config.headers(location, main);
+        if let Some(file) = &settings.cookie_file {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            let cookies = cookies::header(Secret::read("git.cookie_file", file)?.reveal(), location, now);
+            headers.extend(cookies.map(|cookies| Secret::new(format!("Cookie: {cookies}"))));
+        }
+        Ok(headers)
+    }
+
+    fn proxy(&self, location: &Location) -> ProxyOptions<'static> {
+        let mut options = ProxyOptions::new();
+        match self.source.proxy(location) {
+            Some("") => {}
+            Some(url) => drop(options.url(url)),
+            None => drop(options.auto()),
+        }
+        options
+    }
+
+    /// The keys that are there, the one to try first at the end: the one that was let in before.
+    fn keys(&self, location: &Location) -> Result<Vec<PathBuf>> {
+        let configured = &self.source.settings.ssh_key_file;
+        if !location.is_ssh() || configured.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that cannot be looked at is left to be read, which says why.
+        let mut keys: Vec<PathBuf> =
+            configured.iter().filter(|key| fs::resolve(key).map_or(true, |found| found.is_some())).cloned().collect();
+        if keys.is_empty() {
+            let names: Vec<_> = configured.iter().map(|key| key.display().to_string()).collect();
+            let message = if names.len() > 1 { "none of the files is there" } else { "the file is not there" };
+            return Err(Error::new(ErrorKind::Unauthorized, "read credentials", message)
+                .with_context("git.ssh_key_file", names.join(", "))
+                .with_hint("check that the Secret is mounted and that the process may read it (fsGroup)"));
+        }
+        keys.reverse();
+        let known = self.source.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&location.cache_name()) {
+            keys.sort_by_key(|key| key == known);
+        }
+        Ok(keys)
+    }
+
+    fn remember_key(&self, location: &Location, key: Option<PathBuf>) {
+        if let Some(key) = key.filter(|_| self.source.settings.ssh_key_file.len() > 1) {
+            let mut known = self.source.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(location.cache_name(), key);
+        }
     }
 
     fn callbacks<'b>(&'b self, answers: &'b RefCell<Answers<'_>>) -> RemoteCallbacks<'b> {
@@ -154,7 +265,7 @@ impl Network<'_> {
 
     fn take_turn(&self, location: &Location) -> Result<Turn> {
         let home = self.home(location)?;
-        let ca_file = self.source.settings.ca_file.as_deref().filter(|_| !location.is_ssh() && !location.is_file());
+        let ca_file = self.source.ca_file().filter(|_| !location.is_ssh() && !location.is_file());
         libgit::take_turn(Globals { home: &home, ca_file }, self.interrupt)
     }
 
@@ -204,14 +315,8 @@ pub(crate) fn refuse_other(repository: &Repository, location: &Location, id: Oid
     }
 }
 
-fn proxy() -> ProxyOptions<'static> {
-    let mut options = ProxyOptions::new();
-    options.auto();
-    options
-}
-
-fn list(connection: &RemoteConnection<'_, '_, '_>) -> Result<Vec<Head>, git2::Error> {
-    Ok(connection.list()?.iter().map(|h| Head { name: h.name().to_owned(), id: h.oid() }).collect())
+fn list(remote: &Remote<'_>) -> Result<Vec<Head>, git2::Error> {
+    Ok(remote.list()?.iter().map(|h| Head { name: h.name().to_owned(), id: h.oid() }).collect())
 }
 
 fn specs(heads: &[Head], commit: Oid, reference: Option<&str>, wish: Wish) -> Vec<String> {
@@ -236,5 +341,29 @@ fn gone(location: &Location, commit: Oid, reference: Option<&str>) -> Error {
         Some(name) => error(ErrorKind::Changed, "the commit is no longer there").with_context("ref", name),
         None => error(ErrorKind::NotFound, "the repository does not have the commit")
             .with_hint("check the id; a commit that no branch or tag leads to cannot be fetched"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use dagsync_core::{Filter, Limits, Progress, Tally};
+
+    use super::*;
+
+    /// What a call of the strategy is given.
+    pub(crate) fn context(cache: &Path) -> (SyncContext, Interrupt) {
+        let cx = SyncContext {
+            interrupt: Interrupt::never(),
+            cache: cache.to_owned(),
+            filter: Arc::new(Filter::default()),
+            limits: Limits::default(),
+            previous: None,
+            progress: Progress::default(),
+            tally: Tally::default(),
+        };
+        (cx, Interrupt::never())
     }
 }

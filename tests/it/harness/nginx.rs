@@ -25,22 +25,30 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Serves `repo` with a certificate that is good.
     pub(crate) fn serve(repo: &Repo) -> Self {
-        Self::with_certificate(repo, 30)
+        Self::with_certificate(repo, 30, None)
+    }
+
+    /// Serves `repo` to whom these directives of a location let in.
+    pub(crate) fn guarded(repo: &Repo, guard: &str) -> Self {
+        Self::with_certificate(repo, 30, Some(guard))
     }
 
     /// Serves `repo` with a certificate that ended yesterday.
     pub(crate) fn expired(repo: &Repo) -> Self {
-        Self::with_certificate(repo, -1)
+        Self::with_certificate(repo, -1, None)
     }
 
-    fn with_certificate(repo: &Repo, days: i32) -> Self {
+    fn with_certificate(repo: &Repo, days: i32, guard: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         certificates(at, days);
         std::fs::write(at.join("users"), format!("{USER}:{{PLAIN}}{PASSWORD}\n")).unwrap();
         std::fs::write(at.join("password"), format!("{PASSWORD}\n")).unwrap();
         let port = net::free_port();
-        std::fs::write(at.join("nginx.conf"), configuration(at, port, repo.bare().parent().unwrap())).unwrap();
+        let password = format!("auth_basic dags; auth_basic_user_file {}/users;", at.display());
+        let guard = guard.unwrap_or(&password);
+        let configuration = configuration(at, port, repo.bare().parent().unwrap(), guard);
+        std::fs::write(at.join("nginx.conf"), configuration).unwrap();
         let socket = at.join("fcgi");
         let mut backend = Command::new("/usr/sbin/fcgiwrap");
         backend.args(["-f", "-c", "4", "-s"]).arg(format!("unix:{}", socket.display()));
@@ -65,7 +73,12 @@ impl Nginx {
 
     /// Lets nobody in any more but who knows this password.
     pub(crate) fn change_password(&self, password: &str) {
-        std::fs::write(self.folder.path().join("users"), format!("{USER}:{{PLAIN}}{password}\n")).unwrap();
+        self.let_in(USER, password);
+    }
+
+    /// Lets nobody in any more but this user with this password.
+    pub(crate) fn let_in(&self, user: &str, password: &str) {
+        std::fs::write(self.folder.path().join("users"), format!("{user}:{{PLAIN}}{password}\n")).unwrap();
     }
 
     /// A file that holds the password.
@@ -86,7 +99,7 @@ fn certificates(folder: &Path, days: i32) {
     shell(folder, &script);
 }
 
-fn configuration(folder: &Path, port: u16, repositories: &Path) -> String {
+fn configuration(folder: &Path, port: u16, repositories: &Path, guard: &str) -> String {
     let at = folder.display();
     let repositories = repositories.display();
     let backend = PathBuf::from(run(Command::new("git").arg("--exec-path"))).join("git-http-backend");
@@ -104,7 +117,7 @@ fn configuration(folder: &Path, port: u16, repositories: &Path) -> String {
              listen 127.0.0.1:{port} ssl;
              ssl_certificate {at}/server.pem; ssl_certificate_key {at}/server.key;
              location / {{
-               auth_basic dags; auth_basic_user_file {at}/users;
+               {guard}
                fastcgi_pass unix:{at}/fcgi;
                fastcgi_param SCRIPT_FILENAME {backend};
                fastcgi_param GIT_PROJECT_ROOT {repositories};

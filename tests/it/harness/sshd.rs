@@ -25,6 +25,7 @@ impl Sshd {
         for key in ["host", "user", "stranger"] {
             shell(folder.path(), &format!("ssh-keygen -q -t ed25519 -N '' -C {key} -f {key}"));
         }
+        shell(folder.path(), "cp user.pub authorized");
         let config = folder.path().join("sshd_config");
         std::fs::write(&config, configuration(folder.path(), port)).unwrap();
         let user = run(Command::new("id").arg("-un"));
@@ -52,6 +53,20 @@ impl Sshd {
         self.folder.path().join("stranger")
     }
 
+    /// Each key opens one repository and no other, as deploy keys do: that of [`Self::key`] `own`, that of
+    /// [`Self::strange_key`] `other`.
+    pub(crate) fn give_deploy_keys(&self, own: &Repo, other: &Repo) {
+        let line = |key: &str, repo: &Repo| {
+            let public = std::fs::read_to_string(self.folder.path().join(key)).unwrap();
+            let path = repo.bare().display().to_string();
+            let open =
+                format!("*{path}*) exec git-upload-pack {path};; *) echo ERROR: Repository not found. >&2; exit 1");
+            format!("restrict,command=\"case \\\"$SSH_ORIGINAL_COMMAND\\\" in {open};; esac\" {public}")
+        };
+        let keys = line("user.pub", own) + &line("stranger.pub", other);
+        std::fs::write(self.folder.path().join("authorized"), keys).unwrap();
+    }
+
     /// A file that knows this host, reached at `port`.
     pub(crate) fn known_hosts(&self, port: u16) -> PathBuf {
         self.hosts_file("known_hosts", port, "host.pub")
@@ -73,7 +88,7 @@ impl Sshd {
 fn configuration(folder: &Path, port: u16) -> String {
     let at = folder.display();
     format!(
-        "ListenAddress 127.0.0.1:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/user.pub\nPidFile none\n\
+        "ListenAddress 127.0.0.1:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\nPidFile none\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
     )
 }

@@ -13,25 +13,29 @@ use dagsync_core::{
     SymlinkPolicy, SyncContext, Tally, Tree, fs::Folder, index::StatIndex,
 };
 use dagsync_strategy_git::FACTORY;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The section `git` with its defaults, completed by `changes`.
 pub(crate) fn settings(changes: &[(&str, &str)]) -> Value {
-    let mut section = Map::new();
+    let mut section = json!({"github_app": {}});
     for setting in FACTORY.settings {
         let name = setting.name.strip_prefix("git.").unwrap();
         let text = changes.iter().find(|(n, _)| *n == name).map_or(setting.default, |(_, value)| *value);
         let value = match setting.kind {
-            dagsync_core::Kind::Integer => Value::from(text.parse::<u64>().unwrap()),
+            dagsync_core::Kind::Integer => text.parse::<u64>().ok().into(),
+            dagsync_core::Kind::List => text.split(',').filter(|item| !item.is_empty()).collect(),
             _ => Value::from(text),
         };
-        section.insert(name.to_owned(), value);
+        match name.split_once('.') {
+            Some((group, name)) => section[group][name] = value,
+            None => section[name] = value,
+        }
     }
     for (name, _) in changes {
-        assert!(section.contains_key(*name), "no setting git.{name}");
+        assert!(FACTORY.settings.iter().any(|s| s.name == format!("git.{name}")), "no setting git.{name}");
     }
-    Value::Object(section)
+    section
 }
 
 /// A working repository that tests commit to.
@@ -93,6 +97,7 @@ pub(crate) struct Target {
     pub(crate) limits: Limits,
     pub(crate) timeout: Duration,
     pub(crate) interrupt: Option<Interrupt>,
+    pub(crate) tally: Tally,
     previous: Option<Arc<Snapshot>>,
     staged: usize,
 }
@@ -106,6 +111,7 @@ impl Target {
             limits: Limits::default(),
             timeout: Duration::from_secs(60),
             interrupt: None,
+            tally: Tally::default(),
             previous: None,
             staged: 0,
         }
@@ -140,7 +146,7 @@ impl Target {
             limits: self.limits,
             previous: self.previous.clone(),
             progress: Progress::default(),
-            tally: Tally::default(),
+            tally: self.tally.clone(),
         }
     }
 
