@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Outcome, Pod, Repo, dagsync, shell, version_of};
+use crate::harness::{Outcome, Pod, Repo, dagsync, generate, shell, version_of};
 
 fn worktrees(repo: &Repo) -> Pod {
     Pod::new(&repo.file_url()).set("layout", "worktrees").set("link", "repo")
@@ -125,6 +125,39 @@ fn a_damaged_tree_of_git_sync_is_replaced_by_a_whole_one() {
     pod.once().ended(0, &[]);
     is_on_commit(&pod, &repo, &commit);
     assert!(pod.current().unwrap().parent().unwrap().ends_with("copy-2"));
+}
+
+#[test]
+fn killed_while_it_takes_over_what_git_sync_left() {
+    let repo = Repo::new();
+    generate(&repo.work(), 300, 1);
+    repo.commit("first");
+    let commit = repo.commit("second");
+    let version = repo.version();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut unfinished = 0;
+    for _ in 0..12 {
+        let mut pod = worktrees(&repo);
+        left_by_git_sync(&pod, &repo, &commit);
+        let reader = pod.reader();
+        let link = || std::fs::symlink_metadata(pod.root().join("repo")).unwrap().ino();
+        let before = link();
+        let start = std::time::Instant::now();
+        pod.once().ended(0, &[]);
+        let took = start.elapsed();
+        assert_eq!(link(), before);
+        shell(pod.root(), "chmod -R u+w .dagsync; rm -rf .dagsync");
+        pod.start();
+        std::thread::sleep(took.mul_f64(random.f64()));
+        pod.kill();
+        unfinished += usize::from(!pod.root().join(".dagsync/state.json").exists());
+        pod.once().ended(0, &[]);
+        let now = std::fs::symlink_metadata(pod.link()).unwrap().ino();
+        assert_eq!(now, before, "equal content never moves the link");
+        is_on_commit(&pod, &repo, &commit);
+        reader.saw_only(&[&version]);
+    }
+    assert!(unfinished >= 2, "{unfinished} kills hit the start");
 }
 
 /// What is found in the root, as a script that leaves it there; `$C` is the current commit, `$N` the next one.
