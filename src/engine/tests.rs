@@ -6,6 +6,7 @@ use dagsync_testkit::{Call, Edit, Fault, FaultStrategy, Faults, MemorySource, Me
 
 use super::*;
 use crate::config::{self, Inputs};
+use crate::daemon::Until;
 use crate::status::{Status, SyncState};
 use crate::store::ScrubMode;
 
@@ -61,7 +62,7 @@ impl Story {
             }
         };
         tokio::select! {
-            ended = run_loop(self.engine(), &self.config, &self.wake, &self.token) => ended,
+            ended = run_loop(self.engine(), &self.config, &self.wake, &self.token, Until::Stopped) => ended,
             () = seen => Ok(()),
         }
     }
@@ -456,3 +457,6 @@ async fn a_tree_in_place_is_verified_and_never_copied() {
     assert_eq!(report.version, Version::from(dagsync_core::Digest::of(by_hand)));
     assert!(!report.published && !story.current("").exists());
 }
+
+#[path = "daemon_tests.rs"]
+mod daemon_tests;
