@@ -52,18 +52,17 @@ fn parse(registry: &Registry, argv: impl IntoIterator<Item = OsString>) -> Resul
 }
 
 fn run(registry: &Registry, args: Args) -> Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
-        Error::new(ErrorKind::Unexpected, "start", "the asynchronous runtime does not start").with_source(e)
-    })?;
     let Args { global, command } = args;
     if !matches!(command, Command::Run(_) | Command::Once(_)) {
         start_logging(&global)?;
     }
     let style = global.style(Stream::Out);
-    let ended = runtime.block_on(async {
+    block_on(async {
         match command {
             Command::Run(args) => sync::run(registry, &global, &args).await,
             Command::Once(args) => sync::once(registry, &global, &args).await,
+            Command::GitSync { .. } => Err(Error::new(ErrorKind::Config, "start", "git-sync has no flags of dagsync")
+                .with_hint("write git-sync right behind dagsync")),
             Command::Status(args) => {
                 let inputs = Inputs::from_process(global.config, Vec::new());
                 status::run(registry, &inputs, &args, style).await
@@ -74,7 +73,15 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
             Command::Config(args) => settings::run(registry, global, &args),
             Command::Completions { shell } => Ok(settings::completions(args::command(registry), shell)),
         }
-    });
+    })
+}
+
+/// Runs `work` on the one thread of the runtime.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
+        Error::new(ErrorKind::Unexpected, "start", "the asynchronous runtime does not start").with_source(e)
+    })?;
+    let ended = runtime.block_on(work);
     // A thread that waits for a silent server minds nothing: it ends with the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended

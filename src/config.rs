@@ -1,5 +1,6 @@
 //! Configuration: defaults, file, environment and flags in that order, each value with its origin.
 
+mod bind;
 mod check;
 mod layers;
 mod loaded;
@@ -8,9 +9,12 @@ mod redact;
 mod table;
 mod value;
 
+pub use bind::Bind;
+pub(crate) use layers::is_service_link;
 pub use layers::{Flag, Inputs};
 pub use loaded::{Effective, Loaded};
 pub use model::*;
+pub(crate) use redact::holds_secret;
 pub use redact::redact_url;
 pub use table::Table;
 

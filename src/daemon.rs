@@ -4,29 +4,40 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dagsync_core::{Error, ErrorKind, Filter, Progress, Result, Strategy};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::engine::{Engine, Parts, SyncReport, Wake, run_loop, run_once};
 use crate::http::{self, Endpoints};
 use crate::metrics::Metrics;
+use crate::signal;
 use crate::status::StatusBoard;
 use crate::store::Store;
 
 /// A loop that is silent for this long beyond its longest turn is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `dagsync run`: until SIGTERM or SIGINT, which end it cleanly; SIGHUP asks for a sync now.
+/// How long a daemon runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// SIGTERM or SIGINT stopped it.
+    Stopped,
+    /// The first sync is done, and every command and call after it was made once.
+    FirstSync,
+}
+
+/// `dagsync run`: until SIGTERM or SIGINT, which end it cleanly; SIGHUP or `sync_on_signal` asks for a sync now.
 ///
 /// # Errors
-/// The address cannot be listened on; or `max_failures` syncs in a row failed.
-pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>) -> Result<()> {
+/// The address cannot be listened on; `max_failures` syncs in a row failed; or it was stopped before the sync that it was
+/// to wait for, or a command or call after that failed.
+pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>, until: Until) -> Result<()> {
     let token = CancellationToken::new();
     let wake = Wake::default();
-    watch_signals(&token, &wake)?;
+    watch_signals(&token, &wake, &config.sync_on_signal)?;
     let (engine, board, metrics) = assemble(config, name, strategy, Progress::default())?;
-    if let Some(bind) = config.http.bind {
+    if let Some(bind) = &config.http.bind {
         let endpoints = Endpoints {
             board,
             metrics,
@@ -34,13 +45,16 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>) -> Re
             wake: wake.clone(),
             token_file: config.http.token_file.clone(),
             hooks: config.http.hooks.clone(),
-            patience: config.timeout + config.period.max(config.backoff.max).mul_f64(1.0 + config.jitter) + PATIENCE,
+            git_sync: config.http.git_sync,
+            patience: config.timeout
+                + config.period.max(config.init_period).max(config.backoff.max).mul_f64(1.0 + config.jitter)
+                + PATIENCE,
         };
         let (address, server) = http::serve(bind, http::router(endpoints), token.clone()).await?;
         tracing::info!(%address, "listening");
         tokio::spawn(server);
     }
-    let ended = run_loop(engine, config, &wake, &token).await;
+    let ended = run_loop(engine, config, &wake, &token, until).await;
     token.cancel();
     ended
 }
@@ -51,7 +65,7 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>) -> Re
 /// Why the source's tree is not published. An older version stays published if there was one.
 pub async fn once(config: &Config, name: &str, strategy: Arc<dyn Strategy>, progress: Progress) -> Result<SyncReport> {
     let token = CancellationToken::new();
-    watch_signals(&token, &Wake::default())?;
+    watch_signals(&token, &Wake::default(), &config.sync_on_signal)?;
     let (engine, ..) = assemble(config, name, strategy, progress)?;
     run_once(engine, config, &token).await
 }
@@ -67,7 +81,7 @@ fn assemble(
     }
     let filter = Arc::new(Filter::new(&config.include, &config.exclude)?);
     let board = StatusBoard::new(&config.pod, name, strategy.to_string(), filter.hash(), SystemTime::now());
-    let metrics = Metrics::default();
+    let metrics = Metrics::new(config.http.git_sync);
     tracing::info!(
         strategy = name, source = %strategy, root = %config.root.display(), filter = %filter.hash(),
         "dagsync {}", env!("CARGO_PKG_VERSION")
@@ -76,18 +90,22 @@ fn assemble(
     Ok((Engine::new(config, parts, filter), board, metrics))
 }
 
-fn watch_signals(token: &CancellationToken, wake: &Wake) -> Result<()> {
+fn watch_signals(token: &CancellationToken, wake: &Wake, sync_on: &str) -> Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let token = token.clone();
         tokio::spawn(on_each(listen(kind)?, move || token.cancel()));
     }
-    let wake = wake.clone();
-    tokio::spawn(on_each(listen(SignalKind::hangup())?, move || wake.wake()));
+    let kind = signal::parse(sync_on)
+        .map_err(|why| Error::new(ErrorKind::Config, "start", format!("sync_on_signal {sync_on:?} {why}")))?;
+    if let Some(kind) = kind {
+        let wake = wake.clone();
+        tokio::spawn(on_each(listen(kind)?, move || wake.wake()));
+    }
     Ok(())
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {
-    signal(kind).map_err(|e| Error::new(ErrorKind::Unexpected, "start", "cannot handle signals").with_source(e))
+    unix::signal(kind).map_err(|e| Error::new(ErrorKind::Unexpected, "start", "cannot handle signals").with_source(e))
 }
 
 async fn on_each(mut signal: Signal, react: impl Fn()) {

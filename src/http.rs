@@ -50,6 +50,8 @@ pub struct Endpoints {
     pub token_file: Option<PathBuf>,
     /// The files with the secrets of push events.
     pub hooks: PushHooks,
+    /// Answer every other path as git-sync does.
+    pub git_sync: bool,
     /// The loop is taken for dead when it did not turn for so long.
     pub patience: Duration,
 }
@@ -64,12 +66,22 @@ pub fn router(endpoints: Endpoints) -> Router {
         .route("/v1/versions/{version}/manifest", get(manifest).layer(Extension(Turns::new())))
         .route("/v1/sync", post(sync))
         .route("/v1/hooks/{sender}", post(hooks::receive).layer(Extension(hooks::Inbox::new())))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path") })
+        .fallback(other)
         .layer(from_fn(harden))
         .with_state(Arc::new(endpoints))
 }
 
 type Shared = State<Arc<Endpoints>>;
+
+/// `/` and every path that is none of ours: git-sync's probe, or nothing.
+async fn other(State(endpoints): Shared) -> Response {
+    let status = endpoints.board.read();
+    match (endpoints.git_sync, status.ready && status.version.is_some()) {
+        (false, _) => problem(StatusCode::NOT_FOUND, "no such path"),
+        (true, false) => (StatusCode::SERVICE_UNAVAILABLE, "repo is not ready\n").into_response(),
+        (true, true) => StatusCode::OK.into_response(),
+    }
+}
 
 async fn livez(State(endpoints): Shared) -> Response {
     let silence = endpoints.board.read().beat.elapsed();

@@ -11,12 +11,14 @@ mod command;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod gitsync;
 pub mod http;
 pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod outputs;
 pub mod settings;
+mod signal;
 pub mod status;
 pub mod store;
 
@@ -28,13 +30,17 @@ pub fn strategies() -> Registry {
     registry
 }
 
-/// The command line, with the strategies of `registry`. Prints its own errors.
+/// The command line, dagsync's or git-sync's, with the strategies of `registry`. Prints its own errors.
 pub fn main(registry: Registry) -> ExitCode {
     // Airflow reads what is published, often as another user than the one that dagsync runs as.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     memory::use_one_arena();
     install_crypto();
-    cli::main(&registry, std::env::args_os()).into()
+    let argv: Vec<_> = std::env::args_os().collect();
+    match gitsync::Invocation::of(&argv, std::env::vars_os().collect()) {
+        Some(invocation) => gitsync::main(&registry, &invocation),
+        None => cli::main(&registry, argv).into(),
+    }
 }
 
 /// TLS by `ring`, once a process; a second call changes nothing.

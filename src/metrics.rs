@@ -1,11 +1,13 @@
 //! Every metric in one table, and the registry that `/metrics` prints as OpenMetrics.
 
+mod git_sync;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dagsync_core::{ChangeKind, ErrorKind, StagingCounts, Tally};
+use dagsync_core::{ChangeKind, ErrorKind, Outcome, StagingCounts, Tally};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +17,9 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::status::{Status, SyncState};
 use crate::store::ScrubMode;
+
+pub use git_sync::Turn;
+use git_sync::Turns;
 
 /// Whether a metric's name and labels may still change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +45,7 @@ impl Stability {
 pub struct MetricInfo {
     /// The name as it is exported.
     pub name: &'static str,
-    /// `counter`, `gauge` or `histogram`.
+    /// `counter`, `gauge`, `histogram` or `summary`.
     pub kind: &'static str,
     /// The unit; empty for a count of things.
     pub unit: &'static str,
@@ -124,7 +129,47 @@ pub const METRICS: &[MetricInfo] = &[
         &["sender", "result"],
         "Push events from github, gitlab or generic: accepted, ignored, replayed, refused",
     ),
+    stable(
+        "dagsync_operations_total",
+        "counter",
+        "",
+        &["operation", "result"],
+        "Calls of what a sync depends on or tells: fetch, askpass, github_app_token, gate, exechook, webhook",
+    ),
+    stable(
+        "git_sync_duration_seconds",
+        "summary",
+        "seconds",
+        &["status"],
+        "With `http.git_sync`: how long syncs took: success, error, noop",
+    ),
+    stable("git_sync_count_total", "counter", "", &["status"], "With `http.git_sync`: syncs: success, error, noop"),
+    stable("git_fetch_count_total", "counter", "", &[], "With `http.git_sync`: fetches"),
+    stable(
+        "git_sync_askpass_calls",
+        "counter",
+        "",
+        &["status"],
+        "With `http.git_sync`: calls of the askpass URL: success, error",
+    ),
+    stable(
+        "git_sync_refresh_github_app_token_count",
+        "counter",
+        "",
+        &["status"],
+        "With `http.git_sync`: renewals of the GitHub App's token: success, error",
+    ),
+    stable(
+        "git_sync_hook_run_count_total",
+        "counter",
+        "",
+        &["name", "status"],
+        "With `http.git_sync`: runs of exechook, webhook and pre-publish-exechook: success, error",
+    ),
 ];
+
+/// What is counted in the [`Tally`].
+const OPERATIONS: &[&str] = &["fetch", "askpass", "github_app_token", "gate", "exechook", "webhook"];
 
 fn info(name: &str) -> &'static MetricInfo {
     METRICS.iter().find(|m| m.name == name).unwrap_or_else(|| unreachable!("{name} stands in the table"))
@@ -136,6 +181,8 @@ type Labels = Vec<(&'static str, &'static str)>;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     tally: Tally,
+    /// Only where git-sync's names are exported.
+    turns: Option<Turns>,
     registry: Arc<Registry>,
     syncs: Family<Labels, Counter>,
     errors: Family<Labels, Counter>,
@@ -146,6 +193,7 @@ pub struct Metrics {
     scrubs: Family<Labels, Counter>,
     tampered: Family<Labels, Counter>,
     push_events: Family<Labels, Counter>,
+    operations: Family<Labels, Counter>,
     failures: Gauge,
     ready: Gauge,
     files: Gauge<i64, AtomicI64>,
@@ -173,6 +221,7 @@ impl Default for Metrics {
         let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
         let metrics = Self {
             tally: Tally::default(),
+            turns: None,
             syncs: register(r, "dagsync_syncs_total", Family::default()),
             errors: register(r, "dagsync_sync_errors_total", Family::default()),
             duration: register(r, "dagsync_sync_duration_seconds", Histogram::new(buckets)),
@@ -182,6 +231,7 @@ impl Default for Metrics {
             scrubs: register(r, "dagsync_scrubs_total", Family::default()),
             tampered: register(r, "dagsync_tampered_files_total", Family::default()),
             push_events: register(r, "dagsync_push_events_total", Family::default()),
+            operations: register(r, "dagsync_operations_total", Family::default()),
             failures: register(r, "dagsync_consecutive_failures", Gauge::default()),
             ready: register(r, "dagsync_ready", Gauge::default()),
             files: register(r, "dagsync_files", Gauge::default()),
@@ -198,6 +248,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// The counters, with git-sync's names beside ours or without.
+    pub fn new(git_sync: bool) -> Self {
+        Self { turns: git_sync.then(Turns::default), ..Self::default() }
+    }
+
     /// A series that appears only with its first event hides that event from `increase()`.
     fn start_at_zero(&self) {
         for result in ["published", "unchanged", "failed"] {
@@ -225,6 +280,13 @@ impl Metrics {
     /// Where strategies and hooks count their calls of other services.
     pub fn tally(&self) -> Tally {
         self.tally.clone()
+    }
+
+    /// Notes a turn of the loop as git-sync counts it.
+    pub fn turned(&self, turn: Turn, took: Duration) {
+        if let Some(turns) = &self.turns {
+            turns.count(turn, took);
+        }
     }
 
     /// Counts a sync that published a version or found nothing to do.
@@ -286,16 +348,29 @@ impl Metrics {
                 vec![("version", version.to_string()), ("revision", revision), ("strategy", status.strategy.clone())];
             self.version.get_or_create(&labels).set(1);
         }
+        let tally = self.tally.read();
+        for operation in tally.keys().map(|(operation, _)| *operation).chain(OPERATIONS.iter().copied()) {
+            for outcome in [Outcome::Success, Outcome::Error] {
+                let labels = vec![("operation", operation), ("result", outcome.as_str())];
+                let count = tally.get(&(operation, outcome)).copied().unwrap_or_default();
+                self.operations.get_or_create(&labels).inner().store(count, Ordering::Relaxed);
+            }
+        }
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             let _ = writeln!(text, "# EOF");
+        }
+        if let Some(turns) = &self.turns {
+            text.truncate(text.trim_end_matches("# EOF\n").len());
+            turns.encode(&mut text, &tally);
+            text.push_str("# EOF\n");
         }
         text
     }
 }
 
-/// The same exposition in the text format 0.0.4, where a counter's family is called like its series and nothing marks
-/// the end.
+/// The same exposition in the text format 0.0.4, where a counter's family is called like its series, also without
+/// `_total`, and nothing marks the end.
 pub fn as_plain_text(openmetrics: &str) -> String {
     let counters: Vec<&str> = METRICS.iter().filter_map(|m| m.name.strip_suffix("_total")).collect();
     let mut text = String::with_capacity(openmetrics.len());
@@ -304,6 +379,9 @@ pub fn as_plain_text(openmetrics: &str) -> String {
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some("#"), Some(keyword), Some(name), Some(rest)) if counters.contains(&name) => {
                 let _ = writeln!(text, "# {keyword} {name}_total {rest}");
+            }
+            (Some("#"), Some("TYPE"), Some(name), Some("unknown")) => {
+                let _ = writeln!(text, "# TYPE {name} counter");
             }
             _ => {
                 text.push_str(line);
@@ -319,70 +397,4 @@ fn seconds(time: Option<SystemTime>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::config::Pod;
-    use crate::status::StatusBoard;
-
-    fn status() -> Arc<Status> {
-        let pod = Pod { name: "p".into(), namespace: "n".into(), node: "o".into(), component: "scheduler".into() };
-        let board = StatusBoard::new(&pod, "git", "s".into(), dagsync_core::Digest::of(""), UNIX_EPOCH);
-        board.update(|s| {
-            s.version = Some(dagsync_core::Manifest::default().version());
-            s.succeed(UNIX_EPOCH + Duration::from_secs(5));
-        });
-        board.read()
-    }
-
-    #[test]
-    fn the_table_is_what_is_exported() {
-        let metrics = Metrics::default();
-        let text = metrics.encode(&status());
-        let exported: BTreeSet<(String, String)> = text
-            .lines()
-            .filter_map(|l| l.strip_prefix("# TYPE "))
-            .map(|l| l.split_once(' ').map(|(n, k)| (n.to_owned(), k.to_owned())).unwrap())
-            .collect();
-        let table: BTreeSet<(String, String)> =
-            METRICS.iter().map(|m| (m.name.trim_end_matches("_total").to_owned(), m.kind.to_owned())).collect();
-        assert_eq!(exported, table);
-        assert!(text.ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn a_name_ends_with_its_unit() {
-        for m in METRICS {
-            let name = m.name.trim_end_matches("_total");
-            let unit = ["bytes", "seconds"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
-            assert_eq!(m.unit, unit.unwrap_or_default(), "{}", m.name);
-        }
-    }
-
-    #[test]
-    fn the_older_format_names_counters_like_their_series() {
-        let text = as_plain_text(&Metrics::default().encode(&status()));
-        assert!(text.contains("# TYPE dagsync_syncs_total counter\n") && text.contains("# HELP dagsync_syncs_total "));
-        assert!(text.contains("# TYPE dagsync_sync_duration_seconds histogram\n") && !text.contains("# EOF"));
-    }
-
-    #[test]
-    fn gauges_follow_the_status_and_counters_the_events() {
-        let metrics = Metrics::default();
-        metrics.synced(true, Duration::from_millis(3));
-        metrics.failed(ErrorKind::Unreachable, 4);
-        let text = metrics.encode(&status());
-        for line in [
-            "dagsync_syncs_total{result=\"published\"} 1",
-            "dagsync_sync_errors_total{kind=\"unreachable\"} 1",
-            "dagsync_consecutive_failures 4",
-            "dagsync_state{state=\"converged\"} 1",
-            "dagsync_state{state=\"stale\"} 0",
-            "dagsync_last_success_timestamp_seconds 5.0",
-            "dagsync_ready 1",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
-        }
-    }
-}
+mod tests;

@@ -93,7 +93,12 @@ pub const SETTINGS: &[Setting] = &[
         "60",
         "Every so many checks every file is read, whatever its stat says; 0: never.",
     ),
-    Setting::new("http.bind", Kind::Text, "0.0.0.0:8466", "Where the HTTP listener listens; empty: nowhere."),
+    Setting::new(
+        "http.bind",
+        Kind::Text,
+        "0.0.0.0:8466",
+        "Where the HTTP listener listens: an address or name and a port, or `:8466` for every address; empty: nowhere.",
+    ),
     Setting::new(
         "http.token_file",
         Kind::Path,

@@ -114,6 +114,16 @@ pub(crate) enum Command {
     ///
     /// Tries again after errors that may pass, until `timeout` is over. Prints the version that is published.
     Once(Box<OnceArgs>),
+    /// Be git-sync: its flags, its variables, its tree; for pods that were made for it
+    ///
+    /// Also when the program is called git-sync, and without arguments where GITSYNC_* is set. `dagsync git-sync --help`
+    /// lists the flags.
+    #[command(name = crate::gitsync::NAME, disable_help_flag = true)]
+    GitSync {
+        /// git-sync's own flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
     /// Show what a daemon or a store is on
     ///
     /// Exit status 1 means that a daemon answered, and that it is stale or tampered, or starting with an error; of a
@@ -327,7 +337,7 @@ impl SyncArgs {
 }
 
 fn flag(flag: &str, name: &str, value: impl Into<::config::ValueKind>) -> Flag {
-    Flag { flag: flag.to_owned(), name: name.to_owned(), value: value.into() }
+    Flag { origin: format!("flag {flag}"), name: name.to_owned(), value: value.into(), is_private: false }
 }
 
 /// The command with what only the registry knows: the strategies that are compiled in.

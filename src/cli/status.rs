@@ -1,7 +1,5 @@
 //! `dagsync status`: what a daemon or a store is on.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use dagsync_core::{Error, ErrorKind, Registry, Result, printable};
 use serde_json::{Value as Json, json};
 
@@ -63,20 +61,10 @@ fn is_well(status: &Json) -> bool {
 fn here(registry: &Registry, inputs: &Inputs) -> Result<(String, Option<String>)> {
     let config = config::load(registry, inputs)?.config;
     let target = match config.http.bind {
-        Some(bind) => format!("http://{}", reachable(bind)),
+        Some(bind) => format!("http://{}", bind.to_ask()),
         None => config.root.display().to_string(),
     };
     Ok((target, Some(config.link)))
-}
-
-/// An address to listen on everywhere is none to ask.
-fn reachable(bind: SocketAddr) -> SocketAddr {
-    let ip = match bind.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, bind.port())
 }
 
 /// The link is the truth; what the state file adds may be missing.
@@ -180,12 +168,5 @@ zebra       1
             assert_eq!(is_well(&json!({"state": state, "last_error": error})), well, "{state} {error}");
         }
         assert!(is_well(&json!({"root": "/dags"})), "a store has no state");
-    }
-
-    #[test]
-    fn an_unspecified_address_is_asked_on_this_host() {
-        for (bind, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.7:1", "10.0.0.7:1")] {
-            assert_eq!(reachable(bind.parse().unwrap()).to_string(), asked);
-        }
     }
 }

@@ -7,13 +7,13 @@ use super::answer::{Answer, Exit};
 use super::args::{Global, OnceArgs, Output, Stream, SyncArgs};
 use super::progress::Bar;
 use crate::config::{self, Inputs, Loaded};
-use crate::daemon;
+use crate::daemon::{self, Until};
 use crate::engine::SyncReport;
 use crate::logging::{self, Logging};
 
 pub(super) async fn run(registry: &Registry, global: &Global, args: &SyncArgs) -> Result<Answer> {
     let loaded = load(registry, global, args)?;
-    daemon::run(&loaded.config, loaded.factory()?.name, loaded.strategy()?).await?;
+    daemon::run(&loaded.config, loaded.factory()?.name, loaded.strategy()?, Until::Stopped).await?;
     Ok(Answer::text(Exit::Fine, ""))
 }
 

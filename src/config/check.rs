@@ -56,6 +56,11 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
         check(e.setting.name, duration.is_none_or(|d| d <= MAX_DURATION), "must be 365d or less")?;
     }
     check("period", config.period >= MIN_PERIOD, "must be 100ms or more")?;
+    check(
+        "sync_on_signal",
+        crate::signal::parse(&config.sync_on_signal).is_ok(),
+        "must be a signal that is free, such as SIGHUP or SIGUSR1",
+    )?;
     check("jitter", (0.0..=1.0).contains(&config.jitter), "must be from 0 to 1")?;
     check("timeout", !config.timeout.is_zero(), "must be more than 0s")?;
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;

@@ -28,6 +28,8 @@ pub struct Inputs {
     pub file: Option<PathBuf>,
     /// The environment.
     pub env: Vec<(OsString, OsString)>,
+    /// Other defaults than the table's.
+    pub defaults: Vec<Flag>,
     /// The flags that stand for settings.
     pub flags: Vec<Flag>,
 }
@@ -39,28 +41,30 @@ impl std::fmt::Debug for Inputs {
     }
 }
 
-/// One setting on the command line.
+/// One setting, mostly from the command line.
 #[derive(Clone)]
 pub struct Flag {
-    /// The flag as it was written, for origins.
-    pub flag: String,
+    /// Where it was given: `flag --root`.
+    pub origin: String,
     /// The setting it stands for.
     pub name: String,
     /// Its value, or its values where the flag may be repeated.
     pub value: ValueKind,
+    /// Others cannot read it where it was given, so it may be a secret.
+    pub is_private: bool,
 }
 
 // What was given may be a secret at the wrong place.
 impl std::fmt::Debug for Flag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.flag)
+        f.write_str(&self.origin)
     }
 }
 
 impl Inputs {
     /// The environment of this process.
     pub fn from_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
-        Self { file, env: std::env::vars_os().collect(), flags }
+        Self { file, env: std::env::vars_os().collect(), defaults: Vec::new(), flags }
     }
 
     fn var(&self, name: &str) -> Option<&str> {
@@ -79,6 +83,7 @@ pub(super) struct Layers {
 pub(super) fn read(table: &Table, inputs: &Inputs) -> Result<Layers> {
     let mut layers = Layers::default();
     layers.defaults(table)?;
+    inputs.defaults.iter().try_for_each(|flag| layers.flag(table, flag))?;
     layers.identity(table, inputs);
     if let Some(path) = inputs.file.clone().or_else(|| inputs.var(FILE_VARIABLE).map(PathBuf::from)) {
         layers.file(table, &path)?;
@@ -155,14 +160,16 @@ impl Layers {
     }
 
     fn flag(&mut self, table: &Table, flag: &Flag) -> Result<()> {
-        let origin = format!("flag {}", flag.flag);
-        let setting = known(table, &flag.name, &origin)?;
-        refuse_secret(setting, &origin)?;
+        let Flag { origin, is_private, .. } = flag;
+        let setting = known(table, &flag.name, origin)?;
+        if !is_private {
+            refuse_secret(setting, origin)?;
+        }
         let read = match &flag.value {
             ValueKind::String(text) => value::from_text(setting.kind, text),
             given => value::from_file(setting.kind, given),
         };
-        self.add(setting, &origin, &flag.value, read)
+        self.add(setting, origin, &flag.value, read)
     }
 
     fn warn_of_secret(&mut self, setting: &Setting, origin: &str, text: &str) {
@@ -176,7 +183,7 @@ impl Layers {
 }
 
 /// Kubernetes gives every pod such variables for each service of its namespace, so also for one called `dagsync`.
-fn is_service_link(var: &str, text: &str) -> bool {
+pub(crate) fn is_service_link(var: &str, text: &str) -> bool {
     let protocol = |of: &str| ["TCP", "UDP", "SCTP"].iter().any(|p| of.contains(p));
     let port = var.ends_with("_PORT") && protocol(&text.to_uppercase()) && text.contains("://");
     !var.contains("__")

@@ -1,12 +1,13 @@
 //! The effective configuration, typed.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use dagsync_core::{Limits, SymlinkPolicy};
 use serde::Deserialize;
+
+use super::Bind;
 
 /// Everything that `run` and `once` need to know. The table in `settings.rs` documents each field.
 #[derive(Debug, Clone, Deserialize)]
@@ -157,7 +158,7 @@ pub struct Scrub {
 pub struct Http {
     /// Where it listens; empty: nowhere.
     #[serde(deserialize_with = "address")]
-    pub bind: Option<SocketAddr>,
+    pub bind: Option<Bind>,
     /// The file with the bearer token for `POST /v1/sync`; empty: that path is refused.
     #[serde(deserialize_with = "empty_is_none")]
     pub token_file: Option<PathBuf>,
@@ -277,8 +278,7 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
 }
 
-fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bind>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let bad = |_| serde::de::Error::custom("must be an IP address and a port, such as 127.0.0.1:8466 or [::]:8466");
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(bad) }
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }

@@ -37,7 +37,7 @@ const TOKENS: &[&str] = &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
 const TOKEN_LENGTH: usize = 20;
 
 /// Whether a URL holds a password, or over HTTP a lone user that looks like a token.
-pub(super) fn holds_secret(url: &str) -> bool {
+pub(crate) fn holds_secret(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let Some((user, _)) = split_user_info(rest) else { return false };
     let is_token = || user.len() >= TOKEN_LENGTH || TOKENS.iter().any(|prefix| user.starts_with(prefix));

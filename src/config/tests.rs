@@ -42,8 +42,13 @@ impl Given {
             path
         });
         let env = self.env.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect();
-        let flag = |(n, v): &(&str, &str)| Flag { flag: format!("--{n}"), name: (*n).to_owned(), value: (*v).into() };
-        load(&registry(), &Inputs { file, env, flags: self.flags.iter().map(flag).collect() })
+        let flag = |(n, v): &(&str, &str)| Flag {
+            origin: format!("flag --{n}"),
+            name: (*n).to_owned(),
+            value: (*v).into(),
+            is_private: false,
+        };
+        load(&registry(), &Inputs { file, env, defaults: Vec::new(), flags: self.flags.iter().map(flag).collect() })
     }
 
     fn error(&self) -> String {
@@ -61,7 +66,7 @@ fn of<'a>(loaded: &'a Loaded, name: &str) -> &'a Effective {
 fn defaults_alone_are_valid() {
     let loaded = Given::default().load().unwrap();
     assert_eq!(loaded.config.period.as_secs(), 10);
-    assert_eq!(loaded.config.http.bind.unwrap().port(), 8466);
+    assert_eq!(loaded.config.http.bind.as_ref().unwrap().port, 8466);
     assert_eq!(of(&loaded, "period").origin, "default");
     assert_eq!(of(&loaded, "pod.name").origin, "host name");
     assert!(loaded.factory().unwrap_err().to_string().contains("--source"));
@@ -153,7 +158,7 @@ fn a_value_of_the_wrong_form_is_named_with_its_origin() {
         ("max_failures: many", "is not a whole number"),
         ("allow_empty: perhaps", "is not true or false"),
         ("http: {bind: localhost}", "http.bind: \"localhost\" from file"),
-        ("http: {bind: 'localhost:8466'}", "such as 127.0.0.1:8466"),
+        ("http: {bind: 'localhost:http'}", "such as :8466"),
         ("limits: {files: -1}", "limits.files: -1 from file"),
         ("keep: {pinned: [v1]}", "keep.pinned: [\"v1\"] from file"),
         ("source: [", "cannot be read"),

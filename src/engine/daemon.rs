@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::{Backoff, jittered};
 use super::{Engine, SyncReport};
 use crate::config::Config;
+use crate::daemon::Until;
 use crate::memory;
+use crate::metrics::Turn;
 use crate::outputs::Outputs;
 use crate::status::StatusBoard;
 
@@ -52,15 +54,26 @@ impl Wake {
     }
 }
 
-/// Turns until `token` is cancelled.
+/// Turns until `token` is cancelled or, as `until` says, the first sync is done.
 ///
 /// # Errors
-/// The last error, when `max_failures` syncs in a row failed.
-pub async fn run_loop(engine: Engine, config: &Config, wake: &Wake, token: &CancellationToken) -> Result<()> {
+/// The last error, when `max_failures` syncs in a row failed; of `until` the first sync also that it never was done, and
+/// what failed after it.
+pub async fn run_loop(
+    engine: Engine,
+    config: &Config,
+    wake: &Wake,
+    token: &CancellationToken,
+    until: Until,
+) -> Result<()> {
     let mut daemon = Loop::new(engine, config)?;
     daemon.next_scrub = scrub_after(Instant::now(), config);
+    if until == Until::FirstSync {
+        daemon.turn(wake, token, until).await?;
+        return if daemon.settled { daemon.outputs.finish(token).await } else { Err(Error::cancelled("sync")) };
+    }
     daemon.outputs.start();
-    let ended = daemon.turn(wake, token).await;
+    let ended = daemon.turn(wake, token, until).await;
     daemon.outputs.stop().await;
     ended
 }
@@ -119,11 +132,13 @@ impl<'a> Loop<'a> {
 
     /// Whether so many syncs in a row failed that it is time to give up.
     fn is_exhausted(&self) -> bool {
-        self.config.max_failures >= 0 && self.failures >= self.config.max_failures.unsigned_abs()
+        let initial = self.config.init_max_failures.filter(|_| !self.settled);
+        let allowed = initial.unwrap_or(self.config.max_failures);
+        allowed >= 0 && self.failures >= allowed.unsigned_abs()
     }
 
-    async fn turn(&mut self, wake: &Wake, token: &CancellationToken) -> Result<()> {
-        loop {
+    async fn turn(&mut self, wake: &Wake, token: &CancellationToken, until: Until) -> Result<()> {
+        while until == Until::Stopped || !self.settled {
             self.engine.parts.board.beat();
             match self.due(wake, token).await {
                 Due::Stop => return Ok(()),
@@ -136,6 +151,7 @@ impl<'a> Loop<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     async fn due(&self, wake: &Wake, token: &CancellationToken) -> Due {
@@ -183,12 +199,14 @@ impl<'a> Loop<'a> {
 
     async fn attempt(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<SyncReport> {
         let (board, progress) = self.heart();
+        let start = Instant::now();
         let report = beating(&board, &progress, async {
             self.engine.open(token).await?;
             self.engine.sync(token, deadline).await
         })
         .await;
         memory::trim();
+        self.engine.parts.metrics.turned(self.turn_of(&report), start.elapsed());
         if let Ok(report) = &report {
             let first = !std::mem::replace(&mut self.settled, true);
             self.outputs.succeeded(report, first).await;
@@ -199,16 +217,32 @@ impl<'a> Loop<'a> {
         report
     }
 
+    /// How git-sync calls what a turn did: its first success counts as news.
+    fn turn_of(&self, report: &Result<SyncReport>) -> Turn {
+        match report {
+            Ok(report) if report.published || !self.settled => Turn::Success,
+            Ok(_) => Turn::Noop,
+            Err(_) => Turn::Error,
+        }
+    }
+
     fn heart(&self) -> (StatusBoard, Progress) {
         (self.engine.parts.board.clone(), self.engine.parts.progress.clone())
     }
 
+    /// The wait before the next attempt. `init_period` is taken as it is: who sets it waits for the first sync.
+    fn wait_after(&self, error: &Error) -> Duration {
+        let wait = self.backoff.after(self.failures, fastrand::f64());
+        match self.config.init_period {
+            init_period if !self.settled && !init_period.is_zero() => init_period,
+            _ if error.is_retryable() => wait,
+            _ => wait.max(self.config.period),
+        }
+    }
+
     async fn failed(&mut self, error: &Error) {
         self.failures += 1;
-        let mut wait = self.backoff.after(self.failures, fastrand::f64());
-        if !error.is_retryable() {
-            wait = wait.max(self.config.period);
-        }
+        let wait = self.wait_after(error);
         self.next_sync = Instant::now() + wait;
         self.engine.parts.metrics.failed(error.kind(), self.failures);
         self.engine.parts.board.update(|status| status.fail(error, self.failures, SystemTime::now()));

@@ -6,6 +6,7 @@ use dagsync_testkit::{Call, Edit, Fault, FaultStrategy, Faults, MemorySource, Me
 
 use super::*;
 use crate::config::{self, Inputs};
+use crate::daemon::Until;
 use crate::status::{Status, SyncState};
 use crate::store::ScrubMode;
 
@@ -61,7 +62,7 @@ impl Story {
             }
         };
         tokio::select! {
-            ended = run_loop(self.engine(), &self.config, &self.wake, &self.token) => ended,
+            ended = run_loop(self.engine(), &self.config, &self.wake, &self.token, Until::Stopped) => ended,
             () = seen => Ok(()),
         }
     }
@@ -386,7 +387,7 @@ async fn what_a_push_event_announced_is_looked_for_until_it_shows_a_few_times() 
         assert_eq!((asked(), story.board.read().revision.clone()), (8, Some(late)), "and no more once it is there");
     };
     tokio::select! {
-        ended = run_loop(story.engine(), &story.config, &story.wake, &story.token) => ended.unwrap(),
+        ended = run_loop(story.engine(), &story.config, &story.wake, &story.token, Until::Stopped) => ended.unwrap(),
         () = events => {}
     }
 }
@@ -483,3 +484,6 @@ async fn a_tree_in_place_is_verified_and_never_copied() {
     assert_eq!(report.version, Version::from(dagsync_core::Digest::of(by_hand)));
     assert!(!report.published && !story.current("").exists());
 }
+
+#[path = "daemon_tests.rs"]
+mod daemon_tests;

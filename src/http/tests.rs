@@ -21,7 +21,8 @@ impl Server {
         store.create().unwrap();
         let (metrics, wake, patience) = (Metrics::default(), Wake::default(), Duration::from_secs(60));
         let hooks = PushHooks::default();
-        Self { home, endpoints: Endpoints { board, metrics, store, wake, token_file: None, hooks, patience } }
+        let (token_file, git_sync) = (None, false);
+        Self { home, endpoints: Endpoints { board, metrics, store, wake, token_file, hooks, git_sync, patience } }
     }
 
     pub(super) async fn send(&self, request: Request) -> (StatusCode, String) {
@@ -147,7 +148,7 @@ async fn a_client_that_does_not_speak_is_dropped_and_others_are_served() {
     let server = Server::new();
     let token = tokio_util::sync::CancellationToken::new();
     let bind = "127.0.0.1:0".parse().unwrap();
-    let (address, serving) = serve(bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
+    let (address, serving) = serve(&bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
     let serving = tokio::spawn(serving);
     let _silent: Vec<_> = futures::future::join_all((0..50).map(|_| tokio::net::TcpStream::connect(address))).await;
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -157,4 +158,39 @@ async fn a_client_that_does_not_speak_is_dropped_and_others_are_served() {
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("x-content-type-options: nosniff"), "{answer}");
     token.cancel();
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn in_the_place_of_git_sync_every_other_path_is_its_probe() {
+    let mut server = Server::new();
+    assert_eq!(server.get("/").await.0, StatusCode::NOT_FOUND);
+    server.endpoints.git_sync = true;
+    for path in ["/", "/any/path"] {
+        assert_eq!(server.get(path).await, (StatusCode::SERVICE_UNAVAILABLE, "repo is not ready\n".to_owned()));
+    }
+    server.endpoints.board.update(|s| {
+        s.version = Some(dagsync_core::Manifest::default().version());
+        s.succeed(SystemTime::now());
+    });
+    for path in ["/", "/any/path"] {
+        assert_eq!(server.get(path).await, (StatusCode::OK, String::new()));
+    }
+    assert_eq!(server.get("/livez").await.1, "ok\n", "our own paths stay");
+}
+
+#[tokio::test]
+async fn without_a_host_both_families_are_listened_on() {
+    let server = Server::new();
+    let token = tokio_util::sync::CancellationToken::new();
+    let bind = ":0".parse().unwrap();
+    let (address, serving) = serve(&bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
+    let serving = tokio::spawn(serving);
+    tokio::net::TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();
+    if address.is_ipv6() {
+        tokio::net::TcpStream::connect(("::1", address.port())).await.unwrap();
+    }
+    token.cancel();
+    serving.await.unwrap();
+    let error = serve(&"no-such-host.invalid:0".parse().unwrap(), router(server.endpoints.clone()), token).await;
+    assert!(error.map(drop).unwrap_err().to_string().contains("cannot listen on no-such-host.invalid:0"));
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use dagsync::gitsync;
 use dagsync::metrics::{METRICS, MetricInfo};
 
 fn check(block: &str, table: &str) {
@@ -32,6 +33,11 @@ fn the_readme_lists_every_setting_and_every_metric() {
         writeln!(table, "| `{name}` | {kind} | {unit} | {labels} | {stability} | {help} |").unwrap();
     }
     check("metrics", &table);
+}
+
+#[test]
+fn the_readme_lists_every_option_of_git_sync() {
+    check("git-sync", &gitsync::markdown());
 }
 
 /// The text of every source file below `folder` that is no test.

@@ -13,9 +13,10 @@ mod tmpfs;
 mod tree;
 
 pub(crate) use gate::Gate;
+pub(crate) use net::{free_port, http};
 pub(crate) use nginx::{Nginx, PASSWORD};
 pub(crate) use pod::{Outcome, Pod, dagsync};
-pub(crate) use process::{PATIENCE, eventually, shell};
+pub(crate) use process::{PATIENCE, Process, eventually, shell};
 pub(crate) use proxy::Proxy;
 pub(crate) use repo::Repo;
 pub(crate) use sshd::Sshd;

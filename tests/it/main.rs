@@ -10,6 +10,7 @@ mod crash;
 mod daemon;
 mod disk;
 mod docs;
+mod gitsync;
 mod harness;
 mod hooks;
 mod leftovers;
