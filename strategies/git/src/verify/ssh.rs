@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use ssh_key::public::KeyData;
-use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
+use ssh_key::{HashAlg, PublicKey, SshSig};
 
 use super::Refusal;
 use super::object::Signed;
@@ -61,9 +61,6 @@ impl AllowedSigners {
             let namespace: String = signature.namespace().chars().take(40).collect();
             let message = format!("its signature is for {namespace:?}, not for {NAMESPACE:?}");
             return Err(Refusal::of(who, message));
-        }
-        if signature.algorithm() == (Algorithm::Rsa { hash: None }) {
-            return Err(Refusal::of(who, "its signature uses SHA-1, which can be forged"));
         }
         if let Err(e) = PublicKey::from(key.clone()).verify(NAMESPACE, &signed.payload, &signature) {
             return Err(Refusal::of(who, format!("the signature does not match its content ({e})")));
@@ -149,8 +146,9 @@ fn decode(signature: &[u8]) -> Result<SshSig, Refusal> {
         pem.push(b'\n');
     }
     pem.extend(format!("{END}\n").into_bytes());
-    SshSig::from_pem(pem)
-        .map_err(|e| Refusal::new(format!("its signature cannot be read ({e}); certificates are not supported")))
+    // The decoder knows neither; both are refused with everything else that it does not know.
+    let unsupported = "certificates and RSA with SHA-1 are not accepted";
+    SshSig::from_pem(pem).map_err(|e| Refusal::new(format!("its signature cannot be read ({e}); {unsupported}")))
 }
 
 /// The first field of a line and the rest.

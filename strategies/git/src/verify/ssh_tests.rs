@@ -65,3 +65,35 @@ fn patterns_match_as_in_ssh_config() {
         assert_eq!(matches(b"git", pattern.as_bytes()), yes, "{pattern}");
     }
 }
+
+/// A signature with the namespace `git` over `PAYLOAD`, made with openssl; ssh-keygen accepts all but the one with SHA-1.
+/// Its lines are 64 characters long, as some tools write them, not 70.
+macro_rules! vector {
+    ($key:literal, $signature:literal) => {
+        (
+            include_str!(concat!("vectors/", $key, ".pub")),
+            include_bytes!(concat!("vectors/", $signature, ".sig")).as_slice(),
+        )
+    };
+}
+
+const PAYLOAD: &[u8] = b"tree 1\n\nmessage\n";
+
+fn check(vector: (&str, &[u8]), payload: &[u8]) -> Result<String, Refusal> {
+    let signers = AllowedSigners::parse(format!("ada@example.com {}", vector.0).as_bytes()).unwrap();
+    signers.check(&Signed { payload: payload.to_vec(), signature: None, time: None }, vector.1)
+}
+
+#[test]
+fn keys_on_security_tokens_sign_too() {
+    for vector in [vector!("sk-ed25519", "sk-ed25519"), vector!("sk-ecdsa", "sk-ecdsa"), vector!("rsa", "rsa-sha256")] {
+        assert!(check(vector, PAYLOAD).unwrap().starts_with("ada@example.com SHA256:"));
+        assert!(check(vector, b"tree 2\n\nmessage\n").unwrap_err().message.contains("does not match"));
+    }
+}
+
+#[test]
+fn a_signature_with_sha1_is_refused() {
+    let refusal = check(vector!("rsa", "rsa-sha1"), PAYLOAD).unwrap_err();
+    assert!(refusal.message.contains("SHA-1"), "{refusal:?}");
+}
