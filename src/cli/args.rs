@@ -118,7 +118,7 @@ pub(crate) enum Command {
     ///
     /// Also when the program is called git-sync, and without arguments where GITSYNC_* is set. `dagsync git-sync --help`
     /// lists the flags.
-    #[command(name = crate::gitsync::NAME, disable_help_flag = true)]
+    #[command(name = crate::gitsync::NAME)]
     GitSync {
         /// git-sync's own flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -3,6 +3,17 @@
 /// By command.
 pub(super) const ALL: &[(&str, &str)] = &[
     (
+        crate::gitsync::NAME,
+        "\
+Examples:
+  dagsync git-sync --repo=https://github.com/team/dags.git --root=/git --link=repo
+  GITSYNC_REPO=https://github.com/team/dags.git GITSYNC_ROOT=/git dagsync
+  dagsync git-sync --help
+  dagsync git-sync --man
+
+Its own exit status is 1 where options do not fit together or too many syncs failed.",
+    ),
+    (
         "status",
         "\
 Examples:

@@ -100,7 +100,7 @@ const MANIFEST: &str = "\
 fn the_arguments_are_consistent_and_every_command_has_help() {
     args::command(&registry()).debug_assert();
     let names: Vec<_> = Args::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    assert_eq!(names, ["run", "once", "status", "hash", "diff", "verify", "config", "completions"]);
+    assert_eq!(names, ["run", "once", "git-sync", "status", "hash", "diff", "verify", "config", "completions"]);
     for name in names {
         for flag in ["-h", "--help"] {
             let help = parse(&registry(), argv(&format!("{name} {flag}"))).unwrap_err();
