@@ -11,10 +11,11 @@ mod repo;
 mod sshd;
 mod tmpfs;
 mod tree;
+mod web;
 
 pub(crate) use gate::Gate;
 pub(crate) use net::{free_port, http};
-pub(crate) use nginx::{Nginx, PASSWORD};
+pub(crate) use nginx::{Nginx, PASSWORD, USER};
 pub(crate) use pod::{Outcome, Pod, dagsync};
 pub(crate) use process::{PATIENCE, Process, eventually, shell};
 pub(crate) use proxy::Proxy;
@@ -22,3 +23,4 @@ pub(crate) use repo::Repo;
 pub(crate) use sshd::Sshd;
 pub(crate) use tmpfs::Tmpfs;
 pub(crate) use tree::{contents, example_dags, generate, swap_in, version_by_hand, version_of};
+pub(crate) use web::Web;

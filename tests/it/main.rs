@@ -14,6 +14,7 @@ mod gitsync;
 mod harness;
 mod hooks;
 mod leftovers;
+mod options;
 mod proxy;
 mod push;
 mod secrets;

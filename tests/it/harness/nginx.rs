@@ -101,6 +101,7 @@ fn certificates(folder: &Path, days: i32) {
 
 fn configuration(folder: &Path, port: u16, repositories: &Path, guard: &str) -> String {
     let at = folder.display();
+    let guard = guard.replace("{at}", &at.to_string());
     let repositories = repositories.display();
     let backend = PathBuf::from(run(Command::new("git").arg("--exec-path"))).join("git-http-backend");
     let backend = backend.display();
