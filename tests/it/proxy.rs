@@ -33,3 +33,16 @@ fn a_proxy_that_refuses_is_named_as_the_one_who_did() {
         assert!(pod.current().is_none() && !proxy.asked().is_empty());
     }
 }
+
+#[test]
+fn a_proxy_that_wants_a_password_or_is_not_there_is_named_with_what_to_change() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let nginx = Nginx::serve(&repo);
+    let url = format!("https://localhost:{}/dags.git", nginx.port);
+    let pod = Pod::over_https(&nginx, nginx.port).set("source", url).set("max_failures", "0");
+    let through = |proxy: &str| Outcome::of(pod.command("once").env("https_proxy", proxy));
+    let proxy = Proxy::answering("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"p\"");
+    through(&proxy.url()).ended(2, &["proxy", "write https_proxy as http://user:password@host:port"]);
+    through("http://127.0.0.1:1").ended(2, &["proxy 127.0.0.1:1", "check the proxy that https_proxy names"]);
+    assert!(pod.current().is_none());
+}

@@ -66,6 +66,15 @@ fn an_expired_certificate() {
 }
 
 #[test]
+fn a_branch_that_is_not_there() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    repo.git(&["push", "--quiet", "origin", "HEAD:release-2.1"]);
+    let nginx = Nginx::serve(&repo);
+    let pod = Pod::over_https(&nginx, nginx.port).set("git.ref", "relaese-2.1");
+    refuses(&pod, &["no such branch or tag", "relaese-2.1", "there is release-2.1"]);
+}
+
+#[test]
 fn a_wrong_password() {
     let repo = Repo::with(&[("a.py", "1")]);
     let nginx = Nginx::serve(&repo);

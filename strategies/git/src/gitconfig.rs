@@ -37,7 +37,7 @@ impl GitConfig {
                 Error::new(ErrorKind::Config, "read git.config", format!("{key}: {why}"))
             };
             let (key, value) = item.split_once('=').ok_or_else(|| wrong("it is not of the form key=value"))?;
-            config.set(key.trim(), value).map_err(|why| wrong(why))?;
+            config.set(key.trim(), value).map_err(wrong)?;
         }
         Ok(config)
     }

@@ -48,7 +48,10 @@ impl Sparse {
 
     /// Whether the file or folder at `path`, from the root of the repository, is wanted.
     pub(crate) fn wants(&self, path: &str, is_folder: bool) -> bool {
-        self.patterns.matched_path_or_any_parents(path, is_folder).is_ignore()
+        // The root itself is no parent here: a pattern such as `*/` would match it.
+        let parents = Path::new(path).ancestors().enumerate().take_while(|(_, path)| *path != Path::new(""));
+        let mut matches = parents.map(|(up, path)| self.patterns.matched(path, is_folder || up > 0));
+        matches.find(|found| !found.is_none()).is_some_and(|found| found.is_ignore())
     }
 
     /// Whether anything in the folder may be wanted.

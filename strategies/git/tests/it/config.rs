@@ -6,9 +6,13 @@ use crate::harness::{Origin, Target, files};
 use crate::real::{Nginx, PASSWORD, Proxy, Repo, USER, add_submodule};
 
 fn over_https(nginx: &Nginx, changes: &[(&str, &str)]) -> Target {
+    at_url(&nginx.url(nginx.port), nginx, changes)
+}
+
+fn at_url(url: &str, nginx: &Nginx, changes: &[(&str, &str)]) -> Target {
     let password = nginx.password_file();
     let login = [("username", USER), ("password_file", password.to_str().unwrap())];
-    Target::new(&nginx.url(nginx.port), &[&login[..], changes].concat())
+    Target::new(url, &[&login[..], changes].concat())
 }
 
 #[test]
@@ -45,7 +49,8 @@ fn a_proxy_may_come_from_gits_configuration() {
     let nginx = Nginx::serve(&repo);
     let ca = nginx.ca();
     let ca = ("ca_file", ca.to_str().unwrap());
-    let through = |proxy: &str| over_https(&nginx, &[ca, ("config", &format!("http.proxy={proxy}"))]).sync();
+    let url = format!("https://localhost:{}/dags.git", nginx.port);
+    let through = |proxy: &str| at_url(&url, &nginx, &[ca, ("config", &format!("http.proxy={proxy}"))]).sync();
     let proxy = Proxy::start();
     through(&proxy.url()).unwrap();
     assert!(!proxy.asked().is_empty());

@@ -11,9 +11,9 @@ fn by_git(origin: &Origin, patterns: &str) -> Vec<String> {
     let at = dir.path().join("tree");
     origin.git(&["worktree", "add", "-q", "--no-checkout", "--detach", at.to_str().unwrap(), "HEAD"]);
     origin.git(&["config", "core.sparseCheckout", "true"]);
-    let info = at.join(git(&at, &["rev-parse", "--git-path", "info"]));
-    std::fs::create_dir_all(&info).unwrap();
-    std::fs::write(info.join("sparse-checkout"), patterns).unwrap();
+    let file = at.join(git(&at, &["rev-parse", "--git-path", "info/sparse-checkout"]));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, patterns).unwrap();
     // A tree that the patterns leave nothing of is an error for git.
     let kept = std::process::Command::new("git").current_dir(&at).args(["read-tree", "-mu", "HEAD"]).output().unwrap();
     let listed = match kept.status.success() {
@@ -90,7 +90,7 @@ fn a_random_tree_is_what_git_leaves_of_it() {
     let mut some = 0;
     for _ in 0..3 {
         let origin = random_tree(&mut numbers);
-        let random: Vec<String> = (0..25).map(|_| random_patterns(&mut numbers)).collect();
+        let random: Vec<String> = (0..12).map(|_| random_patterns(&mut numbers)).collect();
         for patterns in fixed.iter().copied().chain(random.iter().map(String::as_str)) {
             let expected = by_git(&origin, patterns);
             some += usize::from(!expected.is_empty());
