@@ -109,13 +109,30 @@ fn account(given: &mut Given) -> Result<(), Refusal> {
     let (password, file) = (has("GITSYNC_PASSWORD"), has("password-file"));
     if !has("username") {
         require(!password, "GITSYNC_PASSWORD needs --username")?;
-        return require(!file, "--password-file needs --username");
+        require(!file, "--password-file needs --username")?;
+        take_user_of_url(given);
+        return Ok(());
     }
     require(password || file, "--username needs GITSYNC_PASSWORD or --password-file")?;
     require(!(password && file), "only one of GITSYNC_PASSWORD and --password-file may be set")?;
     let user_in_url = url::Url::parse(given.text("repo"))
         .is_ok_and(|u| u.has_host() && (!u.username().is_empty() || u.password().is_some()));
     require(!user_in_url, "--repo must not hold a user when --username is set")
+}
+
+/// A user in the URL is as good as the options. That of ssh belongs to the address.
+fn take_user_of_url(given: &mut Given) {
+    let Ok(mut url) = url::Url::parse(given.text("repo")) else { return };
+    let plain = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, password) = (plain(url.username()), url.password().map(plain));
+    if !matches!(url.scheme(), "http" | "https") || user.is_empty() && password.is_none() {
+        return;
+    }
+    let stripped = url.set_username("").and_then(|()| url.set_password(None));
+    stripped.expect("a URL of http has a host");
+    given.replace("username", "repo", user);
+    given.replace("GITSYNC_PASSWORD", "repo", password.unwrap_or_default());
+    given.replace("repo", "repo", url.to_string());
 }
 
 fn app(given: &Given) -> Result<(), Refusal> {

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use dagsync_core::{Error, Registry, Result, fs};
+use dagsync_core::{Error, Registry, Result};
 
 use super::given::Given;
 use super::options::{self, State};
@@ -14,6 +14,7 @@ use crate::cli;
 use crate::config::{self, Inputs, Loaded};
 use crate::daemon::{self, Until};
 use crate::logging::{self, Logging};
+use crate::outputs;
 
 /// Runs git-sync's command line. Prints its own errors, which end with git-sync's exit status.
 pub(crate) fn main(registry: &Registry, invocation: &Invocation) -> ExitCode {
@@ -112,9 +113,7 @@ fn write_error_file(given: &Given, message: &str) {
     if root.is_empty() || file.is_empty() {
         return;
     }
-    let path: PathBuf = Path::new(root).join(file);
-    let folder = path.parent().map_or(Ok(()), fs::create_folders);
-    if let Err(error) = folder.and_then(|()| fs::write_atomic(&path, message.as_bytes())) {
+    if let Err(error) = outputs::export_error(Path::new(root), Path::new(file), message) {
         let _ = writeln!(std::io::stderr(), "error: {error}");
     }
 }

@@ -103,8 +103,9 @@ fn credential() {
     hides(&git_sync, git_sync.once().ended(0, &[]));
     assert_eq!(git_sync.commit(), Some(https.head()));
     https.git_sync().flag("credential", elsewhere.to_string()).once().ended(1, &["credentials"]);
-    for wrong in ["{\"url\": \"https://x\"}", "{\"uri\": \"https://x\"}", "words"] {
-        https.git_sync().flag("credential", wrong).once().ended(1, &["--credential"]);
+    https.git_sync().flag("credential", "{\"url\": \"https://x\"}").once().ended(1, &["--credential"]);
+    for wrong in ["{\"uri\": \"https://x\"}", "words"] {
+        https.git_sync().flag("credential", wrong).once().ended(2, &["--credential"]);
     }
 }
 

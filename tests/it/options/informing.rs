@@ -26,10 +26,12 @@ fn man() {
 #[test]
 fn verbose() {
     let setting = Setting::new();
-    let words = |git_sync: GitSync| git_sync.once().ended(0, &[]).stderr.len();
-    let [quiet, loud] = [setting.git_sync(), setting.git_sync().flag("verbose", "6")].map(words);
-    assert!(quiet < loud, "{quiet} {loud}");
+    let [quiet, loud] = [setting.git_sync().started(), setting.git_sync().flag("verbose", "1").started()];
+    loud.says("nothing changed");
+    quiet.is_on(&setting.head());
+    eventually("it polls", || quiet.metric("git_sync_count_total{status=\"noop\"}").filter(|&n| n > 1.0));
+    assert!(!quiet.log().contains("nothing changed"));
     setting.git_sync().and("-v6").brings(&setting.head());
     setting.git_sync().and("-v").and("6").brings(&setting.head());
-    setting.git_sync().flag("verbose", "much").once().ended(1, &["--verbose"]);
+    setting.git_sync().flag("verbose", "much").once().ended(2, &["--verbose"]);
 }

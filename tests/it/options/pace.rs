@@ -9,7 +9,7 @@ fn period() {
     git_sync.is_on(&setting.head());
     eventually("it polls again", || git_sync.metric("git_sync_count_total{status=\"noop\"}").filter(|&n| n > 2.0));
     setting.git_sync().flag("period", "1ms").once().ended(1, &["--period", "10ms"]);
-    setting.git_sync().flag("period", "10").once().ended(1, &["--period"]);
+    setting.git_sync().flag("period", "10").once().ended(2, &["--period"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn depth() {
     for (depth, commits) in [("1", "1"), ("0", "2")] {
         let git_sync = setting.git_sync().flag("depth", depth);
         git_sync.brings(&head);
-        let cache = std::fs::read_dir(git_sync.root().join(".dagsync/cache/git")).unwrap();
+        let cache = std::fs::read_dir(git_sync.root().join(".dagsync/cache/git/repositories")).unwrap();
         let repository = cache.flatten().find(|entry| entry.path().join("HEAD").exists()).unwrap().path();
         let count = crate::harness::shell(&repository, &format!("git -c safe.directory='*' rev-list --count {head}"));
         assert_eq!(count, commits, "--depth={depth}");
