@@ -40,7 +40,8 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(bad().with_hint(hint));
         }
-        let http = builder(base.scheme()).build().map_err(|e| {
+        // A daemon is asked directly: a proxy for the world outside does not know pods.
+        let http = builder(base.scheme()).no_proxy().build().map_err(|e| {
             Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
         })?;
         Ok(Self { http, base })
@@ -115,13 +116,11 @@ impl Client {
 
 /// What every client of dagsync's has in common.
 pub(crate) fn builder(scheme: &str) -> reqwest::ClientBuilder {
-    // A daemon is asked directly: a proxy for the world outside does not know pods.
     let builder = reqwest::Client::builder()
         .user_agent(concat!("dagsync/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TIMEOUT)
-        .redirect(redirect::Policy::limited(REDIRECTS))
-        .no_proxy();
+        .redirect(redirect::Policy::limited(REDIRECTS));
     // Plain HTTP must work in an image without certificates, where the system's could not be loaded.
     if scheme == "http" { builder.tls_certs_only([]) } else { builder }
 }

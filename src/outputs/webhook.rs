@@ -81,12 +81,16 @@ impl Webhook {
     }
 
     async fn send(&self, url: Url, news: &News) -> Result<()> {
-        let https = url.scheme() == "https";
+        let (https, here) = (url.scheme() == "https", is_here(&url));
         // Made for each call, which is rare: certificates that changed count, and nothing is held meanwhile. A server
         // to which a redirect leads is not told where it came from.
         let build = move |_: &Interrupt| {
-            let client = client::builder(if https { "https" } else { "http" }).referer(false).build();
-            client.map_err(|e| failed(ErrorKind::Unexpected, "TLS cannot be set up").with_source(e.without_url()))
+            let client = client::builder(if https { "https" } else { "http" }).referer(false);
+            // A proxy comes from the environment, as for git; none of them knows this pod.
+            let client = if here { client.no_proxy() } else { client };
+            client
+                .build()
+                .map_err(|e| failed(ErrorKind::Unexpected, "TLS cannot be set up").with_source(e.without_url()))
         };
         let client = blocking(&Interrupt::never(), Self::NAME, build).await?;
         let request = client
@@ -112,6 +116,16 @@ impl Webhook {
             read += chunk.len();
         }
         Ok(())
+    }
+}
+
+/// Whether a URL leads to this pod.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

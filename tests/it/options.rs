@@ -16,7 +16,7 @@ use std::process::{Command, ExitStatus};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::harness::{Outcome, Process, Repo, Sshd, dagsync, eventually, free_port, http};
+use super::harness::{Outcome, Process, Repo, Sshd, dagsync, eventually, free_port, http, shell};
 
 /// A repository behind sshd, and what brings it.
 struct Setting {
@@ -120,11 +120,10 @@ impl GitSync {
 
     /// An executable script beside the root.
     fn script(&self, name: &str, body: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.path(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
+        std::fs::write(self.path("body"), format!("#!/bin/sh\n{body}\n")).unwrap();
+        // Written by another process, because a file that is open for writing in a fork cannot be run.
+        shell(self.folder.path(), &format!("cp body {name}; chmod 755 {name}"));
+        self.path(name)
     }
 
     fn command(&self) -> Command {

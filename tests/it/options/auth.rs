@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::harness::{Nginx, PASSWORD, USER, Web, shell};
+use crate::harness::{Nginx, PASSWORD, USER, Web};
 
 /// A repository behind nginx.
 struct Https {
@@ -119,6 +119,22 @@ fn ssh_key_file() {
     let both = format!("{}:{}", setting.sshd.strange_key().display(), setting.sshd.key().display());
     setting.git_sync().without("ssh-key-file").env("GITSYNC_SSH_KEY_FILE", &both).brings(&setting.head());
     setting.git_sync().without("ssh-key-file").env("GIT_SSH_KEY_FILE", &both).brings(&setting.head());
+}
+
+/// Two private repositories, each with a deploy key of its own, one the submodule of the other.
+#[test]
+fn a_submodule_with_another_key() {
+    let setting = Setting::new();
+    let library = Repo::with(&[("lib.py", "l\n")]);
+    let (url, local) = (setting.sshd.url(&library, setting.sshd.port), library.bare().display().to_string());
+    setting.repo.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", &local, "library"]);
+    setting.repo.git(&["config", "-f", ".gitmodules", "submodule.library.url", &url]);
+    let head = setting.repo.commit("a submodule");
+    setting.sshd.give_deploy_keys(&setting.repo, &library);
+    setting.git_sync().once().ended(1, &["may not read the repository", "submodule library"]);
+    let both = setting.git_sync().and(format!("--ssh-key-file={}", setting.sshd.strange_key().display()));
+    both.brings(&head);
+    assert_eq!(both.read("library/lib.py").as_deref(), Some("l\n"));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn add_user() {
         chown 4242 \"$1\"; shift; setpriv --reuid 4242 --regid 0 --clear-groups \"$@\"; cat /etc/passwd";
     let keys = git_sync.path("keys");
     std::fs::create_dir(&keys).unwrap();
-    crate::harness::shell(&keys, &format!("cp {} key; chmod 444 key; chmod 755 . ..", setting.sshd.key().display()));
+    shell(&keys, &format!("cp {} key; chmod 444 key; chmod 755 . ..", setting.sshd.key().display()));
     let words = words.iter().map(|w| match w.starts_with("--ssh-key-file") {
         true => format!("--ssh-key-file={}", keys.join("key").display()),
         false => w.clone(),

@@ -108,6 +108,9 @@ fn webhook_url() {
     };
     eventually("each commit is told", || (hashes(&web) == [first.clone(), second.clone()]).then_some(()));
     assert!(web.asked().iter().all(|asked| asked.path == "/hook" && asked.method == "POST"));
+    let proxied = setting.git_sync().flag("webhook-url", "http://hooks.invalid/x");
+    proxied.env("http_proxy", web.url("")).brings(&second);
+    assert_eq!(web.asked().last().unwrap().path, "http://hooks.invalid/x");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn depth() {
         git_sync.brings(&head);
         let cache = std::fs::read_dir(git_sync.root().join(".dagsync/cache/git/repositories")).unwrap();
         let repository = cache.flatten().find(|entry| entry.path().join("HEAD").exists()).unwrap().path();
-        let count = crate::harness::shell(&repository, &format!("git -c safe.directory='*' rev-list --count {head}"));
+        let count = shell(&repository, &format!("git -c safe.directory='*' rev-list --count {head}"));
         assert_eq!(count, commits, "--depth={depth}");
     }
     setting.git_sync().flag("depth", "-1").once().ended(1, &["--depth"]);
