@@ -235,7 +235,9 @@ impl Engine {
     /// then the error comes along, for it is still one.
     async fn wanted(&self, cx: SyncContext) -> Result<(Revision, Option<Error>)> {
         let (strategy, interrupt) = (self.parts.strategy.clone(), cx.interrupt.clone());
-        let call = async move { strategy.resolve(&cx).await };
+        let is_first = self.materialized.is_none();
+        let call =
+            async move { if is_first { strategy.resolve_ahead(&cx).await } else { strategy.resolve(&cx).await } };
         match (self.isolation.run(&interrupt, "resolve", call).await, &self.materialized) {
             (Ok(revision), _) => {
                 self.parts.board.update(|status| status.target.revision = Some(revision.clone()));

@@ -1,6 +1,6 @@
 //! What happens to a source: history rewritten, a branch gone, a server that hangs.
 
-use crate::harness::{Gate, Nginx, Pod, Repo, Sshd, eventually};
+use crate::harness::{Gate, Nginx, Pod, Repo, Sshd, eventually, version_of};
 
 #[test]
 fn a_force_push_is_followed() {
@@ -112,4 +112,15 @@ fn an_emptied_source_deletes_nothing_unless_allowed() {
     pod.kill();
     pod.change("allow_empty", "true");
     pod.start_on(&repo.version());
+}
+
+#[test]
+fn a_first_sync_is_one_connection_and_so_is_one_that_finds_nothing_new() {
+    let (repo, sshd) = (Repo::with(&[("a.py", "1")]), Sshd::start());
+    let gate = Gate::before(sshd.port);
+    let pod = Pod::over_ssh(&sshd, &repo, gate.port);
+    for connections in [1, 2] {
+        pod.once().ended(0, &[]);
+        assert_eq!((gate.guests(), version_of(&pod.current().unwrap()).unwrap()), (connections, repo.version()));
+    }
 }

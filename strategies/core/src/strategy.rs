@@ -43,6 +43,12 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
     /// What the source offers now. Reads only, cheap, no content.
     async fn resolve(&self, cx: &SyncContext) -> Result<Revision>;
 
+    /// The same for a caller that has nothing of the source yet and materializes next what this returns: a strategy that
+    /// can say what there is and fetch it in one connection may do so. That the fetch fails is not this call's error.
+    async fn resolve_ahead(&self, cx: &SyncContext) -> Result<Revision> {
+        self.resolve(cx).await
+    }
+
     /// Brings exactly `revision` into `staging`, or says where it already lies.
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree>;
 }

@@ -81,6 +81,24 @@ impl Cache {
         mark(&repository).map_err(|e| errors::cache("mark fetched commit", &e))
     }
 
+    /// Lists what the server offers and fetches what is followed, in one connection: the commit, or why none could be
+    /// chosen. `None` when the repository cannot be used.
+    pub(crate) fn fill(&self, network: &Network<'_>, location: &Location) -> Option<Result<Oid>> {
+        fs::create_folders(self.path.parent()?).ok()?;
+        let repository = self.open_or_create(network.interrupt).ok()?;
+        self.remove_leftovers().ok()?;
+        let (chosen, fetched) = network.fetch_newest(&repository, location);
+        if let Some(fetched) = fetched {
+            network.cx.tally.count("fetch", Outcome::of(&fetched));
+        }
+        if let Ok(commit) = &chosen
+            && holds(&repository, *commit)
+        {
+            repository.reference(FETCHED, *commit, true, "fetched").ok()?;
+        }
+        Some(chosen)
+    }
+
     /// Files of fetches that were killed.
     fn remove_leftovers(&self) -> Result<()> {
         let packs = self.path.join("objects/pack");

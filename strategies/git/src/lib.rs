@@ -40,6 +40,7 @@ use dagsync_core::{
 use git2::Oid;
 
 use crate::app::Tokens;
+use crate::cache::Cache;
 use crate::gitconfig::GitConfig;
 use crate::location::Location;
 use crate::remote::Network;
@@ -121,6 +122,15 @@ impl Source {
         let heads = Network { source: self, cx, interrupt }.heads(&self.location)?;
         refs::choose(&heads, &self.settings.reference, &self.location)
     }
+
+    fn resolve_ahead(&self, cx: &SyncContext, interrupt: &Interrupt) -> Result<Oid> {
+        let network = Network { source: self, cx, interrupt };
+        // A cache that cannot be used is for `materialize` to mend.
+        match Cache::new(&materialize::repositories(cx), &self.location).fill(&network, &self.location) {
+            Some(chosen) => chosen,
+            None => self.resolve(cx, interrupt),
+        }
+    }
 }
 
 #[async_trait]
@@ -131,6 +141,15 @@ impl Strategy for Git {
         }
         let (source, context) = (self.0.clone(), cx.clone());
         let commit = cx.blocking("resolve", move |interrupt| source.resolve(&context, interrupt)).await?;
+        Ok(Revision::new(commit.to_string()))
+    }
+
+    async fn resolve_ahead(&self, cx: &SyncContext) -> Result<Revision> {
+        if self.0.location.is_file() || refs::commit_id(&self.0.settings.reference)?.is_some() {
+            return self.resolve(cx).await;
+        }
+        let (source, context) = (self.0.clone(), cx.clone());
+        let commit = cx.blocking("resolve", move |interrupt| source.resolve_ahead(&context, interrupt)).await?;
         Ok(Revision::new(commit.to_string()))
     }
 

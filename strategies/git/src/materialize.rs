@@ -1,7 +1,7 @@
 //! Bringing a commit's tree into staging, straight from the object database.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +23,11 @@ const MAX_THREADS: usize = 8;
 /// each other.
 const RUN: usize = 32;
 
+/// Where the caches of repositories lie.
+pub(crate) fn repositories(cx: &SyncContext) -> PathBuf {
+    cx.cache.join("repositories")
+}
+
 /// Stages the tree of `commit`. A damaged cache is rebuilt once; what was staged before the damage was met stays.
 pub(crate) fn materialize(
     source: &Source,
@@ -32,7 +37,7 @@ pub(crate) fn materialize(
     staging: &Staging,
 ) -> Result<()> {
     let network = Network { source, cx, interrupt };
-    let repositories = cx.cache.join("repositories");
+    let repositories = repositories(cx);
     let mut work =
         Work { network, staging, repositories: &repositories, before: HashSet::new(), done: Mutex::default() };
     match work.run(commit) {

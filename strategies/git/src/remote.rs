@@ -50,6 +50,35 @@ impl Network<'_> {
         self.talk("resolve", location, None, |remote, _| list(remote))
     }
 
+    /// Chooses the commit to follow and fetches it, if it is not there, in one connection. The second result is that of
+    /// the fetch, if there was one.
+    pub(crate) fn fetch_newest(
+        &self,
+        repository: &Repository,
+        location: &Location,
+    ) -> (Result<Oid>, Option<Result<()>>) {
+        let reference = &self.source.settings.reference;
+        let (mut chosen, mut begun) = (None, false);
+        let talked = self.take_turn(location).and_then(|_turn| {
+            self.talk("resolve", location, Some(repository), |remote, options| {
+                let heads = list(remote)?;
+                let commit = refs::choose(&heads, reference, location);
+                let wanted = commit.as_ref().ok().copied().filter(|commit| !holds(repository, *commit));
+                chosen = Some(commit);
+                let Some(commit) = wanted else { return Ok(()) };
+                begun = true;
+                self.cx.progress.start("fetch", 0);
+                options.depth(self.depth(Wish::Commit));
+                remote.download(&specs(&heads, commit, Some(reference.as_str()), Wish::Commit), Some(options))
+            })
+        });
+        match (chosen, talked) {
+            (Some(chosen), talked) => (chosen, begun.then_some(talked)),
+            (None, Err(error)) => (Err(error), None),
+            (None, Ok(())) => unreachable!("whoever was connected has chosen"),
+        }
+    }
+
     /// Fetches `commit` into `repository`, whatever history that takes. `reference` is what leads there, if any.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io::copy;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 const OPEN: u8 = 0;
@@ -19,6 +19,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     mode: AtomicU8,
+    guests: AtomicUsize,
     held: Mutex<Vec<TcpStream>>,
 }
 
@@ -46,6 +47,11 @@ impl Gate {
         self.turn(SHUT);
     }
 
+    /// How many came.
+    pub(crate) fn guests(&self) -> usize {
+        self.state.guests.load(SeqCst)
+    }
+
     /// How many guests wait for an answer that will not come.
     pub(crate) fn waiting(&self) -> usize {
         self.state.held.lock().unwrap().len()
@@ -61,6 +67,7 @@ impl Gate {
 
 impl State {
     fn admit(&self, guest: TcpStream, server: u16) {
+        self.guests.fetch_add(1, SeqCst);
         match self.mode.load(SeqCst) {
             OPEN => pass(guest, server),
             HANGING => self.held.lock().unwrap().push(guest),
