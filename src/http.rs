@@ -14,7 +14,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use dagsync_core::{Interrupt, Version, blocking, fs};
+use dagsync_core::{Interrupt, Version, blocking, fs, worded};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -174,7 +174,7 @@ async fn sync(State(endpoints): Shared, headers: HeaderMap) -> Response {
         Ok(Some(token)) => token,
         Ok(None) => return problem(StatusCode::INTERNAL_SERVER_ERROR, "http.token_file does not exist"),
         Err(error) => {
-            tracing::error!(%error, "http.token_file cannot be read");
+            tracing::error!(%error, "{}", worded("http.token_file cannot be read"));
             return problem(StatusCode::INTERNAL_SERVER_ERROR, "http.token_file cannot be read");
         }
     };
@@ -202,7 +202,7 @@ async fn harden(request: Request, next: Next) -> Response {
 }
 
 fn problem(status: StatusCode, message: &str) -> Response {
-    (status, axum::Json(json!({ "error": message }))).into_response()
+    (status, axum::Json(json!({ "error": worded(message) }))).into_response()
 }
 
 #[cfg(test)]

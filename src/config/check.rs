@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use dagsync_core::{Filter, Kind, Result};
+use dagsync_core::{Filter, Kind, Result, worded};
 use serde_json::Value as Json;
 use tracing_subscriber::filter::Targets;
 
@@ -156,7 +156,11 @@ pub(super) fn secrets(settings: &[Effective]) -> Result<Vec<String>> {
     let has_secret = |e: &&Effective| e.setting.kind != Kind::Secret && in_value(&e.value);
     let judge = |e: &Effective| {
         if e.origin.starts_with("environment") {
-            return Ok(format!("{} from {} holds a password or token; prefer a file", e.setting.name, e.origin));
+            return Ok(format!(
+                "{} from {} holds a password or token; prefer a file",
+                worded(e.setting.name),
+                e.origin
+            ));
         }
         Err(bad(e, "holds a password or token, which others can read there")
             .with_hint("put it into a file and name that in git.token_file or git.password_file"))

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{Source as _, Value, ValueKind};
-use dagsync_core::{ErrorKind, Kind, Result, Setting, fs};
+use dagsync_core::{ErrorKind, Kind, Result, Setting, fs, worded};
 
 use super::redact::redact_url;
 use super::table::Table;
@@ -174,7 +174,7 @@ impl Layers {
 
     fn warn_of_secret(&mut self, setting: &Setting, origin: &str, text: &str) {
         if setting.kind == Kind::Secret && !text.is_empty() {
-            let name = setting.name;
+            let name = worded(setting.name);
             self.warnings.push(format!(
                 "{name} comes from {origin}, which other processes may read and which cannot rotate; prefer a file"
             ));

@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dagsync_core::{Interrupt, blocking, fs};
+use dagsync_core::{Interrupt, blocking, fs, worded};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -216,7 +216,7 @@ async fn judge(
 
 /// The lines of the secret file, which is read at every event so that secrets rotate without a restart.
 async fn secrets(sender: Sender, endpoints: &Endpoints) -> Result<Vec<Vec<u8>>, Refusal> {
-    let setting = sender.setting();
+    let setting = worded(sender.setting());
     let Some(file) = sender.secret_file(endpoints) else {
         return Err((StatusCode::FORBIDDEN, format!("these events are off: {setting} is not set")));
     };

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs, worded};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use serde_json::json;
 
@@ -103,6 +103,6 @@ fn wrong(message: String) -> Error {
 /// The sync went as it went.
 fn warn_of(result: Result<()>, consequence: &'static str) {
     if let Err(error) = result {
-        tracing::warn!(%error, "{consequence}");
+        tracing::warn!(%error, "{}", worded(consequence));
     }
 }

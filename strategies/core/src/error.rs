@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::wording::worded;
+
 /// What went wrong, for code that must react differently.
 ///
 /// The kind says nothing about trying again: that is [`Error::is_retryable`].
@@ -96,7 +98,8 @@ impl fmt::Display for ErrorKind {
 
 /// An error with kind, operation, context and retry status.
 ///
-/// Displayed as `operation: message (name value, …): cause; hint` on one line.
+/// Displayed as `operation: message (name value, …): cause; hint` on one line, with settings called as the user knows
+/// them, see [`crate::worded`].
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -225,9 +228,9 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.operation, self.0.message)?;
+        write!(f, "{}: {}", worded(self.0.operation), worded(&self.0.message))?;
         for (i, (name, value)) in self.0.context.iter().enumerate() {
-            write!(f, "{}{name} {value}", if i == 0 { " (" } else { ", " })?;
+            write!(f, "{}{} {value}", if i == 0 { " (" } else { ", " }, worded(name))?;
         }
         if !self.0.context.is_empty() {
             f.write_str(")")?;
@@ -238,7 +241,7 @@ impl fmt::Display for Error {
             source = cause.source();
         }
         match &self.0.hint {
-            Some(hint) => write!(f, "; {hint}"),
+            Some(hint) => write!(f, "; {}", worded(hint)),
             None => Ok(()),
         }
     }

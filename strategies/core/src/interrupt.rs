@@ -64,5 +64,5 @@ impl Interrupt {
 
 fn timed_out(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation, "did not end before its deadline")
-        .with_hint("check that the source answers, or raise timeout")
+        .with_hint("check that the source answers, or raise `timeout`")
 }

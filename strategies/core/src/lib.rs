@@ -27,6 +27,7 @@ mod staging;
 mod strategy;
 mod tally;
 mod warning;
+mod wording;
 
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind, Result};
@@ -44,3 +45,4 @@ pub use strategy::{Strategy, SyncContext, Tree, blocking};
 pub use tally::{Outcome, Tally};
 pub use tree::{HashedTree, SymlinkPolicy, hash_tree};
 pub use warning::Warning;
+pub use wording::{call_settings, worded};
