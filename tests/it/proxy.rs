@@ -23,13 +23,34 @@ fn no_proxy_names_hosts_that_are_reached_directly() {
 }
 
 #[test]
+fn all_proxy_stands_in_where_there_is_no_other() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let (nginx, proxy) = (Nginx::serve(&repo), Proxy::start());
+    let pod = Pod::over_https(&nginx, nginx.port).set("max_failures", "0");
+    let with = |env: &[(&str, &str)]| Outcome::of(pod.command("once").envs(env.iter().copied()));
+    let refuses = Proxy::answering("403 Forbidden");
+    with(&[("all_proxy", &refuses.url()), ("https_proxy", &proxy.url())]).ended(0, &[]);
+    with(&[("all_proxy", &refuses.url()), ("no_proxy", "127.0.0.1")]).ended(0, &[]);
+    assert!(refuses.asked().is_empty(), "{:?}", refuses.asked());
+    let before = proxy.asked().len();
+    with(&[("ALL_PROXY", &proxy.url())]).ended(0, &[]);
+    assert!(proxy.asked().len() > before);
+    with(&[("all_proxy", &refuses.url())]).ended(2, &["403", "check the proxy that all_proxy names"]);
+    with(&[("all_proxy", "socks5://127.0.0.1:1")])
+        .ended(64, &["write all_proxy as http://host:port; there is no SOCKS"]);
+}
+
+#[test]
 fn a_proxy_that_refuses_is_named_as_the_one_who_did() {
     let repo = Repo::with(&[("a.py", "1")]);
     let nginx = Nginx::serve(&repo);
     for status in ["403 Forbidden", "502 Bad Gateway"] {
         let proxy = Proxy::answering(status);
         let pod = Pod::over_https(&nginx, nginx.port).set("max_failures", "0");
-        Outcome::of(pod.command("once").env("https_proxy", proxy.url())).ended(2, &["proxy", &status[..3]]);
+        Outcome::of(pod.command("once").env("https_proxy", proxy.url())).ended(
+            2,
+            &["proxy", &status[..3], "check the proxy that https_proxy names, or list 127.0.0.1 in no_proxy"],
+        );
         assert!(pod.current().is_none() && !proxy.asked().is_empty());
     }
 }

@@ -16,9 +16,12 @@ fn an_unknown_host_key() {
     let pod = Pod::over_ssh(&sshd, &repo, sshd.port);
     let keyscan = format!("ssh-keyscan -p {} 127.0.0.1", sshd.port);
     let elsewhere = sshd.known_hosts(1);
-    refuses(&pod.set("git.known_hosts_file", elsewhere), &["host key", "is not known", "known_hosts.1", &keyscan]);
+    refuses(
+        &pod.set("git.known_hosts_file", elsewhere),
+        &["host key", "is not known", "known_hosts.1", &keyscan, "to that file"],
+    );
     let pod = Pod::over_ssh(&sshd, &repo, sshd.port).set("git.known_hosts_file", sshd.wrong_hosts(sshd.port));
-    refuses(&pod, &["another host key", "wrong_hosts"]);
+    refuses(&pod, &["another host key", "wrong_hosts", "compare the fingerprint"]);
 }
 
 #[test]
@@ -31,7 +34,7 @@ fn a_revoked_host_key_is_refused_although_it_is_known() {
     for hosts in [line.split(' ').next().unwrap(), "*"] {
         let key = line.split_once(' ').unwrap().1;
         std::fs::write(&known, format!("{line}\n@revoked {hosts} {key}\n")).unwrap();
-        refuses(&pod, &["marked as revoked", "known_hosts"]);
+        refuses(&pod, &["marked as revoked", "known_hosts", "the server needs a new one"]);
     }
     std::fs::write(&known, format!("@cert-authority {line}\n")).unwrap();
     refuses(&pod, &["is not known", "not supported @cert-authority"]);
@@ -44,9 +47,9 @@ fn a_key_that_is_not_let_in() {
     let repo = Repo::with(&[("a.py", "1")]);
     let sshd = Sshd::start();
     let pod = Pod::over_ssh(&sshd, &repo, sshd.port);
-    refuses(&pod.set("git.ssh_key_file", sshd.strange_key()), &["git.ssh_key_file"]);
+    refuses(&pod.set("git.ssh_key_file", sshd.strange_key()), &["git.ssh_key_file", "deploy keys"]);
     let pod = Pod::over_ssh(&sshd, &repo, sshd.port).set("git.ssh_key_file", "/nonexistent/key");
-    refuses(&pod, &["/nonexistent/key"]);
+    refuses(&pod, &["git.ssh_key_file /nonexistent/key", "check that the Secret is mounted"]);
 }
 
 #[test]
@@ -55,14 +58,14 @@ fn a_certificate_of_an_unknown_ca() {
     let nginx = Nginx::serve(&repo);
     let other = Nginx::serve(&repo);
     let pod = Pod::over_https(&nginx, nginx.port).set("git.ca_file", other.ca());
-    refuses(&pod, &["certificate", "git.ca_file"]);
+    refuses(&pod, &["certificate", "name its bundle in git.ca_file"]);
 }
 
 #[test]
 fn an_expired_certificate() {
     let repo = Repo::with(&[("a.py", "1")]);
     let nginx = Nginx::expired(&repo);
-    refuses(&Pod::over_https(&nginx, nginx.port), &["certificate", "expired"]);
+    refuses(&Pod::over_https(&nginx, nginx.port), &["certificate", "expired", "the server must renew it"]);
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn a_branch_that_is_not_there() {
     repo.git(&["push", "--quiet", "origin", "HEAD:release-2.1"]);
     let nginx = Nginx::serve(&repo);
     let pod = Pod::over_https(&nginx, nginx.port).set("git.ref", "relaese-2.1");
-    refuses(&pod, &["no such branch or tag", "relaese-2.1", "there is release-2.1"]);
+    refuses(&pod, &["no such branch or tag", "relaese-2.1", "check git.ref; there is release-2.1"]);
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn a_wrong_password() {
     let wrong = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(wrong.path(), "tr0ub4dor").unwrap();
     let pod = Pod::over_https(&nginx, nginx.port).set("git.password_file", wrong.path());
-    refuses(&pod, &["git.password_file"]);
+    refuses(&pod, &["check git.username and git.password_file"]);
 }
 
 #[test]

@@ -67,10 +67,12 @@ fn request(app: &GithubApp, ca_file: Option<&Path>, interrupt: &Interrupt) -> Re
     })?;
     if status != StatusCode::CREATED {
         let said = endpoint.refused(status).with_context("message", message(&body));
-        return Err(said.with_hint(
-            "check that key, client_id or application_id, and installation_id of git.github_app belong together, \
-             that the app is still installed, and that the clock is right",
-        ));
+        let id = if app.application_id.is_some() { "application_id" } else { "client_id" };
+        return Err(said.with_hint(format!(
+            "check that {}, git.github_app.{id} and git.github_app.installation_id belong together, that the app is still \
+             installed, and that the clock is right",
+            key_setting(app)
+        )));
     }
     let unreadable = || endpoint.error(ErrorKind::Unreachable, "the answer holds no token with its end");
     let granted: Granted = serde_json::from_slice(&body).map_err(|_| unreadable())?;
@@ -100,7 +102,8 @@ fn message(body: &[u8]) -> String {
 
 /// The app's proof of who it is, as RFC 7519 and GitHub's documentation ask for it.
 fn sign(app: &GithubApp, now: SystemTime) -> Result<Secret> {
-    let fail = |why: &str| Error::new(ErrorKind::Unauthorized, "sign for GitHub App", why).with_context("key", KEY);
+    let fail =
+        |why: &str| Error::new(ErrorKind::Unauthorized, "sign for GitHub App", format!("{}: {why}", key_setting(app)));
     let key = key(app)?;
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let issuer = match app.application_id {
@@ -124,12 +127,19 @@ fn key(app: &GithubApp) -> Result<PKey<Private>> {
     // Without an answer for the passphrase, OpenSSL would ask on the terminal.
     let key = PKey::private_key_from_pem_callback(pem.reveal().as_bytes(), |_| Ok(0));
     key.ok().filter(|key| key.id() == Id::RSA).ok_or_else(|| {
-        let shown =
-            app.private_key_file.as_ref().map_or("git.github_app.private_key".into(), |f| f.display().to_string());
-        Error::new(ErrorKind::Unauthorized, "read credentials", "it is no private RSA key in PEM form")
-            .with_context(KEY, shown)
-            .with_hint("use the file that GitHub generated for the app, without a passphrase")
+        let message = format!("{} is no private RSA key in PEM form", key_setting(app));
+        let error = Error::new(ErrorKind::Unauthorized, "read credentials", message);
+        let error = match &app.private_key_file {
+            Some(file) => error.with_context("file", file.display()),
+            None => error,
+        };
+        error.with_hint("use the file that GitHub generated for the app, without a passphrase")
     })
+}
+
+/// The setting that the key is from.
+fn key_setting(app: &GithubApp) -> &'static str {
+    if app.private_key_file.is_some() { KEY } else { "git.github_app.private_key" }
 }
 
 fn base64url(bytes: &[u8]) -> String {
@@ -159,7 +169,11 @@ mod tests {
         for bad in ["s3cret".into(), ec.private_key_to_pem_pkcs8().unwrap(), locked] {
             let bad = String::from_utf8(bad).unwrap();
             let error = sign(&app(&bad), SystemTime::now()).unwrap_err().to_string();
-            assert!(error.contains("no private RSA key") && !error.contains(bad.lines().last().unwrap()), "{error}");
+            assert!(
+                error.contains("git.github_app.private_key is no private RSA key")
+                    && !error.contains(bad.lines().last().unwrap()),
+                "{error}"
+            );
         }
         for good in
             [rsa.private_key_to_pem().unwrap(), PKey::from_rsa(rsa).unwrap().private_key_to_pem_pkcs8().unwrap()]

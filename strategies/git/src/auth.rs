@@ -13,6 +13,15 @@ use crate::secret::Secret;
 use crate::settings::ServerCheck;
 use crate::{askpass, credentials};
 
+/// Where a password was from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    /// The list of credentials.
+    Listed,
+    /// What is for the host of the source.
+    Main,
+}
+
 /// One connection's answers, and what has to be known to explain its failure.
 pub(crate) struct Answers<'a> {
     network: Network<'a>,
@@ -22,8 +31,8 @@ pub(crate) struct Answers<'a> {
     pub(crate) keys: Vec<PathBuf>,
     /// The key that was offered last.
     pub(crate) key: Option<PathBuf>,
-    /// A password was given once; libgit2 asks again when it is refused.
-    offered: bool,
+    /// The password that was given last; libgit2 asks again when it is refused.
+    offered: Option<Offer>,
     /// The GitHub App's token was given from memory: it may be over before its time.
     remembered: bool,
     /// Why no answer could be given; the error that libgit2 returns then says less.
@@ -34,7 +43,7 @@ pub(crate) struct Answers<'a> {
 
 impl<'a> Answers<'a> {
     pub(crate) fn new(network: Network<'a>, location: &'a Location, keys: Vec<PathBuf>) -> Self {
-        Self { network, location, keys, key: None, offered: false, remembered: false, failure: None, host_key: None }
+        Self { network, location, keys, key: None, offered: None, remembered: false, failure: None, host_key: None }
     }
 
     /// Answers libgit2's question for credentials.
@@ -123,22 +132,29 @@ impl<'a> Answers<'a> {
     }
 
     fn password(&mut self, url: &str) -> Result<(String, Secret)> {
-        let again = std::mem::replace(&mut self.offered, true);
-        if again && !std::mem::take(&mut self.remembered) {
-            return Err(self.password_refused());
-        }
         let source = self.network.source;
         // A server may have redirected; what is asked for there is not the repository's own path.
         let asking = Location::parse(url).ok().filter(|asking| !self.location.shares_secrets_with(asking));
         let asking = asking.as_ref().unwrap_or(self.location);
-        if let Some(found) = credentials::find(&source.settings, asking)? {
-            return Ok(found);
+        let is_main = source.location.shares_secrets_with(asking);
+        let again = self.offered.is_some();
+        match self.offered {
+            Some(Offer::Listed) if is_main && !source.settings.askpass_url.is_empty() => {}
+            Some(_) if !std::mem::take(&mut self.remembered) => return Err(self.password_refused()),
+            Some(_) => {}
+            None => {
+                if let Some(found) = credentials::find(&source.settings, asking)? {
+                    self.offered = Some(Offer::Listed);
+                    return Ok(found);
+                }
+            }
         }
-        if !source.location.shares_secrets_with(asking) {
+        if !is_main {
             return Err(self.unauthorized(&format!("{} asks for a password", asking.host())).with_hint(
                 "password and token are sent to the host of the source only; set git.credentials for others",
             ));
         }
+        self.offered = Some(Offer::Main);
         self.main_password(again)
     }
 
@@ -186,12 +202,20 @@ impl<'a> Answers<'a> {
     /// The server asked again after it was given a password.
     fn password_refused(&self) -> Error {
         let settings = &self.network.source.settings;
-        let hint = if settings.github_app.is_set() {
-            "check that the GitHub App is installed for this repository and may read its contents"
-        } else if !settings.askpass_url.is_empty() {
-            "check what git.askpass_url answers"
-        } else {
-            "check git.username and the file of git.password_file or git.token_file; a token may have expired"
+        let hint = match settings {
+            _ if self.offered == Some(Offer::Listed) && settings.credentials_file.is_some() => {
+                "check the entry for this host in git.credentials_file or git.credentials; a token may have expired"
+            }
+            _ if self.offered == Some(Offer::Listed) => {
+                "check the entry for this host in git.credentials; a token may have expired"
+            }
+            s if s.github_app.is_set() => {
+                "check that the GitHub App is installed for this repository and may read its contents"
+            }
+            s if !s.askpass_url.is_empty() => "check what git.askpass_url answers",
+            s if s.token_file.is_some() => "check git.token_file; the token may have expired",
+            s if s.password_file.is_some() => "check git.username and git.password_file; a token may have expired",
+            _ => "check git.username and git.password; a token may have expired",
         };
         self.unauthorized("the server refused user and password or token").with_hint(hint)
     }

@@ -67,8 +67,8 @@ fn parse(setting: &'static str, text: &Secret) -> Result<Vec<Entry>> {
         return Ok(Vec::new());
     }
     let wrong = |at: usize, why: &str| {
-        let message = format!("entry {}: {why}", at + 1);
-        Error::new(ErrorKind::Config, "read credentials", message).with_context("setting", setting).with_hint(
+        let message = format!("{setting}, entry {}: {why}", at + 1);
+        Error::new(ErrorKind::Config, "read credentials", message).with_hint(
             "write an object or a list of them: {\"url\": …, \"username\": …, \"password-file\": …} or with \"password\"",
         )
     };

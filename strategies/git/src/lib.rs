@@ -12,6 +12,7 @@ mod blobs;
 mod cache;
 mod cookies;
 mod credentials;
+mod environment;
 mod errors;
 mod gitconfig;
 mod hosts;
@@ -36,6 +37,7 @@ use std::sync::{Arc, Mutex};
 
 use dagsync_core::{
     Error, ErrorKind, Factory, Interrupt, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, async_trait,
+    worded,
 };
 use git2::Oid;
 
@@ -53,7 +55,12 @@ pub const FACTORY: Factory =
 fn build(spec: &Spec<'_>) -> Result<Arc<dyn Strategy>> {
     let source = Source::new(spec.source, spec.settings()?)?;
     for (key, reason) in &source.config.ignored {
-        tracing::info!(key, reason, "this key of git.config means nothing here");
+        tracing::warn!(key, reason = %worded(reason), "{}", worded("this key of git.config means nothing here"));
+    }
+    if !source.location.is_file() {
+        for sentence in environment::unread(&source.settings, |name| std::env::var(name).ok()) {
+            tracing::warn!("{sentence}");
+        }
     }
     if !source.verifies(&source.location) {
         tracing::warn!(

@@ -1,10 +1,11 @@
 //! Explains failures of the proxy that libgit2 takes from the environment, and keeps its password out of messages.
 //!
 //! For https URLs that is `https_proxy`, for http URLs `http_proxy`, where these are not set the same in capitals, and
-//! none for hosts that `no_proxy` (or `NO_PROXY`) lists. There is no `all_proxy`, and ssh uses no proxy.
+//! none for hosts that `no_proxy` (or `NO_PROXY`) lists. `all_proxy`, which stands for both where they are not set, is not
+//! known to libgit2 and therefore given to it. ssh uses no proxy.
 
 use dagsync_core::{Error, ErrorKind};
-use git2::ErrorCode;
+use git2::{ErrorCode, ProxyOptions};
 use url::Url;
 
 use crate::location::Location;
@@ -16,6 +17,18 @@ pub(crate) struct Proxy {
     value: String,
 }
 
+/// What libgit2 is told: the proxy that is `configured` (empty: none), or to look into the environment.
+pub(crate) fn options(location: &Location, configured: Option<&str>) -> ProxyOptions<'static> {
+    let mut options = ProxyOptions::new();
+    let all = || Proxy::of_all(location, |name| std::env::var(name).ok());
+    match configured.map(str::to_owned).or_else(all).as_deref() {
+        Some("") => {}
+        Some(url) => drop(options.url(url)),
+        None => drop(options.auto()),
+    }
+    options
+}
+
 impl Proxy {
     /// The proxy for `location`, if there is one; `no_proxy` is not looked at.
     /// One that is `configured` counts before the environment's.
@@ -24,15 +37,24 @@ impl Proxy {
         configured: Option<&str>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Option<Self> {
-        let names = match location.to_string().split_once("://")?.0 {
-            "https" => ["https_proxy", "HTTPS_PROXY"],
-            "http" => ["http_proxy", "HTTP_PROXY"],
-            _ => return None,
-        };
-        let from_environment = || names.into_iter().find_map(|name| Some((name, variable(name)?)));
+        let names = names(location)?;
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        let from_environment = || names.into_iter().find_map(|name| Some((name, set(name)?)));
         let configured = configured.map(|value| ("http.proxy", value.to_owned()));
         let (variable, value) = configured.or_else(from_environment)?;
         (!value.is_empty()).then_some(Self { variable, value })
+    }
+
+    /// The URL of the proxy that `all_proxy` names, if that counts for `location`.
+    pub(crate) fn of_all(location: &Location, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let [own, own_in_capitals, all, all_in_capitals] = names(location)?;
+        let value = set(all).or_else(|| set(all_in_capitals))?;
+        if set(own).or_else(|| set(own_in_capitals)).is_some() {
+            return None;
+        }
+        let direct = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
+        (!is_direct(location, &direct)).then(|| with_scheme(&value))
     }
 
     /// What `e` means, when it is about the proxy.
@@ -48,7 +70,7 @@ impl Proxy {
         }
         let variable = self.variable;
         let (kind, hint) = if is_unusable {
-            (ErrorKind::Config, format!("write {variable} as http://host:port"))
+            (ErrorKind::Config, format!("write {variable} as http://host:port; there is no SOCKS"))
         } else if e.code() == ErrorCode::Auth {
             (ErrorKind::Unauthorized, format!("write {variable} as http://user:password@host:port"))
         } else {
@@ -60,11 +82,39 @@ impl Proxy {
         Some(error.with_context("proxy", shown.as_deref().unwrap_or(variable)).with_hint(hint))
     }
 
-    /// The scheme may be missing.
     fn url(&self) -> Option<Url> {
-        let text = if self.value.contains("://") { self.value.clone() } else { format!("http://{}", self.value) };
-        Url::parse(&text).ok()
+        Url::parse(&with_scheme(&self.value)).ok()
     }
+}
+
+/// The variables that count for `location`, the strongest first.
+fn names(location: &Location) -> Option<[&'static str; 4]> {
+    match location {
+        _ if location.is_https() => Some(["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        _ if location.is_http() => Some(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+        _ => None,
+    }
+}
+
+/// The scheme may be missing.
+fn with_scheme(value: &str) -> String {
+    if value.contains("://") { value.to_owned() } else { format!("http://{value}") }
+}
+
+/// Whether the list of `no_proxy` names the host: itself or a domain above it, with or without its port.
+fn is_direct(location: &Location, no_proxy: &str) -> bool {
+    let host = location.host().trim_matches(['[', ']']).to_ascii_lowercase();
+    let port = location.port().unwrap_or(if location.is_https() { 443 } else { 80 });
+    no_proxy.split([',', ' ']).filter(|entry| !entry.is_empty()).any(|entry| {
+        let entry = entry.to_ascii_lowercase();
+        let (name, at) = match entry.rsplit_once(':') {
+            Some((name, at)) if at.parse::<u16>().is_ok() && !name.contains(':') => (name, at.parse::<u16>().ok()),
+            _ => (entry.as_str(), None),
+        };
+        let name = name.trim_start_matches("*.").trim_start_matches('.').trim_matches(['[', ']']);
+        let is_host = host == name || host.strip_suffix(name).is_some_and(|above| above.ends_with('.'));
+        entry == "*" || is_host && at.is_none_or(|at| at == port)
+    })
 }
 
 #[cfg(test)]
@@ -87,9 +137,36 @@ mod tests {
                 .map(|proxy| proxy.variable)
         };
         assert_eq!(named("https://h/x", &["HTTPS_PROXY", "https_proxy"]), Some("https_proxy"));
-        assert_eq!(named("https://h/x", &["http_proxy", "all_proxy"]), None);
+        assert_eq!(named("https://h/x", &["http_proxy"]), None);
+        assert_eq!(named("https://h/x", &["ALL_PROXY", "HTTPS_PROXY"]), Some("HTTPS_PROXY"));
+        assert_eq!(named("http://h/x", &["ALL_PROXY", "all_proxy"]), Some("all_proxy"));
         assert_eq!(named("http://h/x", &["HTTP_PROXY"]), Some("HTTP_PROXY"));
         assert_eq!(named("ssh://h/x", &["https_proxy", "http_proxy"]), None);
+    }
+
+    #[test]
+    fn all_proxy_stands_in_for_the_others() {
+        let all = |url: &str, env: &[(&str, &str)]| {
+            let value = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+            Proxy::of_all(&Location::parse(url).unwrap(), value)
+        };
+        let proxy = ("all_proxy", "p:3128");
+        for (url, more, expected) in [
+            ("https://h/x", &[][..], true),
+            ("http://h/x", &[("https_proxy", "http://q")], true),
+            ("https://h/x", &[("https_proxy", "")], true),
+            ("https://h/x", &[("HTTPS_PROXY", "http://q")], false),
+            ("ssh://h/x", &[], false),
+            ("https://git.corp/x", &[("no_proxy", "localhost, .corp")], false),
+            ("https://git.corp/x", &[("NO_PROXY", "GIT.corp:443")], false),
+            ("https://git.corp:8443/x", &[("no_proxy", "git.corp:443")], true),
+            ("https://mygit.corp/x", &[("no_proxy", "git.corp,h")], true),
+            ("https://[::1]:8443/x", &[("no_proxy", "::1")], false),
+            ("https://h/x", &[("no_proxy", "*")], false),
+        ] {
+            let found = all(url, &[&[proxy], more].concat());
+            assert_eq!(found.as_deref(), expected.then_some("http://p:3128"), "{url} {more:?}");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn missing(heads: &[Head], reference: &str, location: &Location) -> Error {
     if near.is_empty() {
         return error.with_hint("check git.ref");
     }
-    error.with_hint(format!("there is {}", near.join(", ")))
+    error.with_hint(format!("check git.ref; there is {}", near.join(", ")))
 }
 
 fn nearest<'a>(heads: &'a [Head], reference: &str) -> Vec<&'a str> {

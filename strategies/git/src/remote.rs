@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result, SyncContext, fs};
 use git2::{
-    AutotagOption, Direction, FetchOptions, ObjectType, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteRedirect,
+    AutotagOption, Direction, FetchOptions, ObjectType, Oid, Remote, RemoteCallbacks, RemoteRedirect,
     RemoteUpdateFlags, Repository,
 };
 
@@ -18,7 +18,7 @@ use crate::libgit::{self, Globals, Turn};
 use crate::location::Location;
 use crate::refs::{self, Head};
 use crate::secret::Secret;
-use crate::{cache, cookies, errors};
+use crate::{cache, cookies, errors, proxy};
 
 /// The depth that asks for all that a shallow repository lacks, see `GIT_FETCH_DEPTH_UNSHALLOW`.
 const UNSHALLOW: i32 = i32::MAX;
@@ -201,11 +201,11 @@ impl Network<'_> {
             Some(repository) => repository.remote_anonymous(&url)?,
             None => Remote::create_detached(url)?,
         };
-        let mut options = FetchOptions::new();
-        options.remote_callbacks(self.callbacks(answers)).proxy_options(self.proxy(location));
+        let (mut options, configured) = (FetchOptions::new(), self.source.proxy(location));
+        options.remote_callbacks(self.callbacks(answers)).proxy_options(proxy::options(location, configured));
         options.download_tags(AutotagOption::None).update_fetchhead(false);
         if headers.is_empty() {
-            let (callbacks, proxy) = (self.callbacks(answers), self.proxy(location));
+            let (callbacks, proxy) = (self.callbacks(answers), proxy::options(location, configured));
             let mut connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy))?;
             return work(connection.remote(), &mut options);
         }
@@ -229,16 +229,6 @@ impl Network<'_> {
             headers.extend(cookies.map(|cookies| Secret::new(format!("Cookie: {cookies}"))));
         }
         Ok(headers)
-    }
-
-    fn proxy(&self, location: &Location) -> ProxyOptions<'static> {
-        let mut options = ProxyOptions::new();
-        match self.source.proxy(location) {
-            Some("") => {}
-            Some(url) => drop(options.url(url)),
-            None => drop(options.auto()),
-        }
-        options
     }
 
     /// The keys that are there, the one to try first at the end: the one that was let in before.
@@ -287,7 +277,7 @@ impl Network<'_> {
 
     fn depth(&self, wish: Wish) -> i32 {
         match wish {
-            Wish::Commit => i32::from(self.source.settings.depth),
+            Wish::Commit => i32::try_from(self.source.settings.depth).unwrap_or(UNSHALLOW),
             Wish::History => UNSHALLOW,
         }
     }

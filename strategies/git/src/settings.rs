@@ -169,7 +169,7 @@ impl Verify {
 pub(crate) struct Settings {
     #[serde(rename = "ref")]
     pub(crate) reference: String,
-    pub(crate) depth: u16,
+    pub(crate) depth: u64,
     subpath: String,
     pub(crate) submodules: Submodules,
     pub(crate) ssh_key_file: Vec<PathBuf>,
@@ -228,17 +228,17 @@ impl GithubApp {
         if !self.is_set() {
             return match named == 0 && self.installation_id.is_none() {
                 true => Ok(()),
-                false => Err("git.github_app needs git.github_app.private_key_file"),
+                false => Err("a GitHub App needs git.github_app.private_key_file"),
             };
         }
         if self.private_key_file.is_some() && !self.private_key.is_empty() {
             return Err("only one of git.github_app.private_key_file and git.github_app.private_key may be set");
         }
         if named != 1 {
-            return Err("git.github_app needs either git.github_app.client_id or git.github_app.application_id");
+            return Err("a GitHub App needs either git.github_app.client_id or git.github_app.application_id");
         }
         if self.installation_id.is_none() {
-            return Err("git.github_app needs git.github_app.installation_id");
+            return Err("a GitHub App needs git.github_app.installation_id");
         }
         let url = web::parse("git.github_app.base_url", &self.base_url);
         match url.is_ok_and(|url| url.scheme() == "https" || web::is_loopback(&url)) {
@@ -260,7 +260,7 @@ impl Settings {
             ("git.token_file", self.token_file.is_some()),
             ("git.password", !self.password.is_empty()),
             ("git.askpass_url", !self.askpass_url.is_empty()),
-            ("git.github_app", self.github_app.is_set()),
+            ("git.github_app.private_key_file", self.github_app.is_set()),
         ];
         let set: Vec<_> = ways.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
         if set.len() > 1 {
