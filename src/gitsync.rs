@@ -4,6 +4,7 @@ mod conceal;
 mod credential;
 mod flags;
 mod git_config;
+mod git_env;
 mod given;
 mod go;
 mod manual;
@@ -12,6 +13,7 @@ mod rules;
 mod start;
 mod translate;
 mod user;
+mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -105,6 +105,11 @@ impl Given {
         self.values.contains_key(name)
     }
 
+    /// Whether the command line has flags.
+    pub(super) fn has_flags(&self) -> bool {
+        self.values.values().any(|v| v.origin.starts_with("flag"))
+    }
+
     /// Where an option's value came from, if it was given.
     pub(super) fn origin(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|v| v.origin.as_str())

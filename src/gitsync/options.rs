@@ -131,6 +131,11 @@ pub const OPTIONS: &[&[Opt]] = &[general::OPTIONS, hooks::OPTIONS, auth::OPTIONS
 /// Variables that v3 read and v4 does not, which the Airflow chart still sends: no reason to warn.
 pub(super) const FORGOTTEN: &[&str] = &["GIT_SYNC_SSH", "GITSYNC_SSH", "GITSYNC_KNOWN_HOSTS"];
 
+/// The options that are not deprecated.
+pub(super) fn current() -> impl Iterator<Item = &'static Opt> {
+    [general::OPTIONS, hooks::OPTIONS, auth::OPTIONS].into_iter().flatten()
+}
+
 /// Every option.
 pub fn all() -> impl Iterator<Item = &'static Opt> {
     OPTIONS.iter().copied().flatten()

@@ -9,7 +9,7 @@ use dagsync_core::{Error, Registry, Result};
 
 use super::given::Given;
 use super::options::{self, State};
-use super::{Invocation, Refusal, conceal, flags, manual, rules, translate, user};
+use super::{Invocation, Refusal, conceal, flags, git_env, manual, rules, translate, user, words};
 use crate::cli;
 use crate::config::{self, Inputs, Loaded};
 use crate::daemon::{self, Until};
@@ -69,7 +69,9 @@ fn asked(given: &Given) -> Option<String> {
 }
 
 fn load(registry: &Registry, given: &Given, env: Vec<(OsString, OsString)>) -> Result<Loaded, Refusal> {
-    let translate::Settings { defaults, flags } = translate::settings(given)?;
+    dagsync_core::call_settings(words::names(registry, given, &env));
+    let translate::Settings { mut defaults, flags } = translate::settings(given)?;
+    defaults.extend(git_env::defaults(&env));
     let refused = |error: Error| Refusal::new(error.to_string().replace('\n', " "));
     let loaded = config::load(registry, &Inputs { file: None, env, defaults, flags }).map_err(refused)?;
     // What is wrong with the strategy's own settings is found before anything starts.

@@ -96,7 +96,7 @@ fn meaning(option: &Opt, given: &Given, origin: &str) -> Vec<Flag> {
 }
 
 /// Values come from where others do not see them: a secret in a flag has been moved before this process was started.
-fn flag(origin: &str, name: &str, value: impl Into<ValueKind>) -> Flag {
+pub(super) fn flag(origin: &str, name: &str, value: impl Into<ValueKind>) -> Flag {
     Flag { origin: origin.to_owned(), name: name.to_owned(), value: value.into(), is_private: true }
 }
 

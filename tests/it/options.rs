@@ -1,10 +1,12 @@
 //! Every option of git-sync, each against the real kind of server: the drop-in behaves as the table in the README says.
 
 mod auth;
+mod environment;
 mod files;
 mod hooks;
 mod http;
 mod informing;
+mod messages;
 mod old;
 mod pace;
 mod source;
@@ -97,6 +99,15 @@ impl GitSync {
         self
     }
 
+    /// As a container has it that gets no arguments.
+    #[must_use]
+    fn by_variables(mut self) -> Self {
+        for (name, value) in std::mem::take(&mut self.flags) {
+            self.env.insert(format!("GITSYNC_{}", name.to_uppercase().replace('-', "_")), value);
+        }
+        self
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -128,7 +139,7 @@ impl GitSync {
 
     fn command(&self) -> Command {
         let mut command = dagsync();
-        command.arg("git-sync").envs(&self.env).env("HOME", "/tmp");
+        command.arg("git-sync").env("HOME", "/tmp").envs(&self.env);
         command.args(self.flags.iter().map(|(name, value)| format!("--{name}={value}"))).args(&self.more);
         command
     }
