@@ -37,7 +37,7 @@ pub(super) fn page() -> String {
     for (group, options) in GROUPS.iter().zip(OPTIONS) {
         let _ = write!(out, "\nOPTIONS: {}\n", group.to_uppercase());
         for option in *options {
-            let _ = write!(out, "\n    {}\n        {}\n", heading(option), option.about);
+            let _ = write!(out, "\n    {}\n        {}{}\n", heading(option), option.about, since(option));
             match option.state {
                 State::Same => {}
                 State::Note(note) => {
@@ -94,6 +94,11 @@ fn sentence(option: &Opt) -> String {
     }
 }
 
+/// What a release of git-sync does not have yet.
+fn since(option: &Opt) -> &'static str {
+    if option.is_unreleased { " Not in git-sync 4.7.1, but in its source since." } else { "" }
+}
+
 /// The table of the README: each option, what it stands for, and what becomes of it.
 pub fn markdown() -> String {
     let mut out =
@@ -102,14 +107,15 @@ pub fn markdown() -> String {
         let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
         let variables: Vec<_> = option.variables.iter().map(|v| code(v)).collect();
         let short = option.short.map(|c| format!(" `-{c}`")).unwrap_or_default();
-        let name = if option.is_flag() { format!("`--{}`{short}", option.name) } else { String::new() };
+        let name = if option.is_flag() { format!("`--{}`{short}", option.name) } else { "(variable only)".to_owned() };
         let state = match option.state {
             State::Same => "same".to_owned(),
             State::Note(note) => format!("same, but: {note}"),
             State::NotApplicable(reason) => format!("not applicable: {reason}"),
         };
         let (variables, default, setting) = (variables.join(" "), code(option.default), code(option.setting));
-        let _ = writeln!(out, "| {name} | {variables} | {default} | {setting} | {state} | {} |", option.about);
+        let (about, since) = (option.about, since(option));
+        let _ = writeln!(out, "| {name} | {variables} | {default} | {setting} | {state} | {about}{since} |");
     }
     out
 }

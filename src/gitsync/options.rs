@@ -1,4 +1,4 @@
-//! Every option of git-sync v4.7 in one table: its flag, its variables, what it takes, and what becomes of it here.
+//! Every option of git-sync v4.7, and of its source since, in one table: its flag, its variables, what it takes, and what becomes of it here.
 
 mod auth;
 mod deprecated;
@@ -71,12 +71,26 @@ pub struct Opt {
     pub setting: &'static str,
     /// Its value is never shown.
     pub is_secret: bool,
+    /// It is in git-sync's source, but not in its release 4.7.1.
+    pub is_unreleased: bool,
 }
 
 impl Opt {
     const fn new(name: &'static str, kind: Kind, about: &'static str) -> Self {
         let state = State::Same;
-        Self { name, short: None, variables: &[], kind, default: "", about, state, setting: "", is_secret: false }
+        let (is_secret, is_unreleased) = (false, false);
+        Self {
+            name,
+            short: None,
+            variables: &[],
+            kind,
+            default: "",
+            about,
+            state,
+            setting: "",
+            is_secret,
+            is_unreleased,
+        }
     }
 
     const fn short(mut self, short: char) -> Self {
@@ -111,6 +125,11 @@ impl Opt {
 
     const fn secret(mut self) -> Self {
         self.is_secret = true;
+        self
+    }
+
+    const fn after_4_7(mut self) -> Self {
+        self.is_unreleased = true;
         self
     }
 

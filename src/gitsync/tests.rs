@@ -232,7 +232,7 @@ fn options_become_settings() {
 fn credentials_of_the_variable_and_of_every_flag_count() {
     let list = r#"[{"url":"https://a","username":"u","password":"p"}]"#;
     let one = r#"--credential={"url":"https://b","username":"u","password-file":"/p"}"#;
-    let expected = r#"[{"url":"https://a","username":"u","password":"p"},{"url":"https://b","username":"u","password-file":"/p"}]"#;
+    let expected = r#"[{"url":"https://b/","username":"u","password-file":"/p"},{"url":"https://a/","username":"u","password":"p"}]"#;
     expect(&[one], &[("GITSYNC_CREDENTIAL", list)], &[("git.credentials", expected)]);
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use config::ValueKind;
 
+use super::credential::Credential;
 use super::given::Given;
 use super::options::{self, Kind, Opt};
 use super::{Refusal, credential, git_config, go};
@@ -55,7 +56,9 @@ pub(super) fn settings(given: &Given) -> Result<Settings, Refusal> {
     if !given.text("pre-publish-exechook-command").is_empty() {
         settings.defaults.push(flag(DEFAULT, "gate.on_failure", "warn"));
     }
-    settings.flags.extend(git_configuration(given)?);
+    let configuration = git_configuration(given)?;
+    settings.flags.extend(credentials(given, &configuration));
+    settings.flags.extend(configuration.flag(given));
     Ok(settings)
 }
 
@@ -72,6 +75,7 @@ fn meaning(option: &Opt, given: &Given, origin: &str) -> Vec<Flag> {
         "verbose" => level(given.integer(name)).map(|level| flag(origin, "log.level", level)).into_iter().collect(),
         "period" => one(written(period(given)).into()),
         "ssh-known-hosts" => one(if given.bool(name) { "strict" } else { "off" }.into()),
+        "username" | "GITSYNC_PASSWORD" | "password-file" if is_listed(given) => Vec::new(),
         "cookie-file" => {
             if given.bool(name) {
                 one(COOKIES.into())
@@ -89,7 +93,8 @@ fn meaning(option: &Opt, given: &Given, origin: &str) -> Vec<Flag> {
             Kind::Integer => one(given.integer(name).to_string().into()),
             Kind::Duration => one(written(go::duration(given.nanoseconds(name))).into()),
             Kind::List => one(given.texts(name).into()),
-            Kind::Credentials => one(credential::list(&given.credentials()).into()),
+            // See `credentials`.
+            Kind::Credentials => Vec::new(),
             Kind::Text | Kind::Float => one(text.into()),
         },
     }
@@ -100,13 +105,54 @@ pub(super) fn flag(origin: &str, name: &str, value: impl Into<ValueKind>) -> Fla
     Flag { origin: origin.to_owned(), name: name.to_owned(), value: value.into(), is_private: true }
 }
 
+/// Whether user and password are one of several credentials. git-sync hands all of them to git, this one first.
+pub(super) fn is_listed(given: &Given) -> bool {
+    let has = |name: &str| !given.text(name).is_empty();
+    let is_web = ["http://", "https://"].iter().any(|scheme| given.text("repo").starts_with(scheme));
+    let is_whole = has("username") && (has("GITSYNC_PASSWORD") || has("password-file"));
+    is_web && is_whole && (has("askpass-url") || !given.credentials().is_empty())
+}
+
+fn credentials(given: &Given, configuration: &GitConfiguration) -> Option<Flag> {
+    let text = |name: &str| given.text(name).to_owned();
+    let first = is_listed(given).then(|| Credential {
+        url: text("repo"),
+        username: text("username"),
+        password: text("GITSYNC_PASSWORD"),
+        password_file: text("password-file"),
+    });
+    let all: Vec<_> = first.into_iter().chain(given.credentials()).collect();
+    let origin = given.origin("credential").or(given.origin("username"))?;
+    let found = credential::as_git_finds(all, configuration.minds_paths);
+    (!found.is_empty()).then(|| flag(origin, "git.credentials", credential::list(&found)))
+}
+
 /// `--git-config`, then each `--git-config-add`.
-fn git_configuration(given: &Given) -> Result<Option<Flag>, Refusal> {
+struct GitConfiguration {
+    entries: Vec<String>,
+    /// Whether credentials are found by the path of their URL too.
+    minds_paths: bool,
+}
+
+fn git_configuration(given: &Given) -> Result<GitConfiguration, Refusal> {
     let entries = git_config::parse(&given.git_configuration())
         .map_err(|why| Refusal::new(format!("--git-config and --git-config-add cannot be read: {why}")))?;
-    let origin = given.origin("git-config").or(given.origin("git-config-add"));
-    let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    Ok(origin.filter(|_| !entries.is_empty()).map(|origin| flag(origin, "git.config", entries)))
+    let is_of_paths = |(key, _): &(String, String)| {
+        let key = key.to_ascii_lowercase();
+        key.starts_with("credential.") && key.ends_with(".usehttppath")
+    };
+    let (of_paths, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_of_paths);
+    let minds_paths =
+        of_paths.iter().any(|(_, value)| !matches!(&*value.to_ascii_lowercase(), "false" | "no" | "off" | "0"));
+    let entries = others.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Ok(GitConfiguration { entries, minds_paths })
+}
+
+impl GitConfiguration {
+    fn flag(self, given: &Given) -> Option<Flag> {
+        let origin = given.origin("git-config").or(given.origin("git-config-add"))?;
+        (!self.entries.is_empty()).then(|| flag(origin, "git.config", self.entries))
+    }
 }
 
 fn period(given: &Given) -> Duration {

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 
 use dagsync_core::{Registry, Setting};
 
-use super::git_env;
 use super::given::Given;
 use super::options::{self, Opt, State};
+use super::{git_env, translate};
 use crate::config::Table;
 
 /// Every setting with the option, variable of git's or variable of dagsync's that stands for it here.
@@ -18,6 +18,12 @@ fn name(setting: &Setting, given: &Given, env: &[(OsString, OsString)]) -> Strin
     // Deprecated options have been put into the place of others.
     let mine = |o: &&Opt| o.setting == setting.name && !matches!(o.state, State::NotApplicable(_));
     let options: Vec<_> = options::current().filter(mine).collect();
+    if setting.name == "git.credentials" && translate::is_listed(given) {
+        let given_by =
+            ["username", "GITSYNC_PASSWORD", "password-file", "credential"].into_iter().filter(|n| given.is_set(n));
+        let names: Vec<_> = given_by.filter_map(options::named).map(|option| called(option, given)).collect();
+        return names.join(", ");
+    }
     if let Some(option) = options.iter().find(|o| given.is_set(o.name)) {
         return called(option, given);
     }
@@ -58,6 +64,7 @@ mod tests {
             Setting::new("git.username", Kind::Text, "", ""),
             Setting::new("git.password", Kind::Secret, "", ""),
             Setting::new("git.known_hosts_file", Kind::Path, "", ""),
+            Setting::new("git.credentials", Kind::Secret, "", ""),
             Setting::new("git.token_file", Kind::Path, "", ""),
             Setting::new("git.ca_file", Kind::Path, "", ""),
         ],
@@ -86,6 +93,9 @@ mod tests {
         expect(&[], &env, &[("git.ref", "GIT_SYNC_BRANCH"), ("git.username", "GITSYNC_USERNAME"), password]);
         let args = ["--repo=https://h/x", "--root=/git", "--ref=a"];
         expect(&args, &[], &[("git.ref", "--ref"), ("git.known_hosts_file", "--ssh-known-hosts-file")]);
+        let list = r#"--credential={"url":"https://h","username":"v","password":"q"}"#;
+        let listed = [("git.credentials", "GITSYNC_USERNAME, GIT_SYNC_PASSWORD, --credential")];
+        expect(&[list], &env, &listed);
         let user = ["--repo=https://u:p@h/x", "--root=/git"];
         expect(&user, &[], &[("git.username", "--repo"), ("git.password", "--repo")]);
     }

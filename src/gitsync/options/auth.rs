@@ -16,7 +16,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt::new("credential", Kind::Credentials, "Credentials by URL: `url`, `username`, `password` or `password-file`.")
         .env(&["GITSYNC_CREDENTIAL"])
         .sets("git.credentials")
-        .note("JSON that cannot be read is an error also in the variable; a password in the flag is moved out of sight")
+        .note("JSON that cannot be read is an error also in the variable; a password in the flag is moved out of sight; with `credential.useHttpPath` in --git-config a path may also lead to the repository")
         .secret(),
     Opt::new("ssh-key-file", Kind::List, "The private keys for ssh.")
         .env(&["GITSYNC_SSH_KEY_FILE", "GIT_SYNC_SSH_KEY_FILE", "GIT_SSH_KEY_FILE"])
@@ -29,18 +29,21 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt::new("ssh-known-hosts-file", Kind::Text, "The host keys that ssh trusts.")
         .env(&["GITSYNC_SSH_KNOWN_HOSTS_FILE", "GIT_SYNC_SSH_KNOWN_HOSTS_FILE", "GIT_SSH_KNOWN_HOSTS_FILE"])
         .or("/etc/git-secret/known_hosts")
-        .sets("git.known_hosts_file"),
+        .sets("git.known_hosts_file")
+        .note("lines with `@cert-authority` do not count"),
     Opt::new("cookie-file", Kind::Bool, "Sends the cookies of /etc/git-secret/cookie_file.")
         .env(&["GITSYNC_COOKIE_FILE", "GIT_SYNC_COOKIE_FILE", "GIT_COOKIE_FILE"])
         .or("false")
         .sets("git.cookie_file"),
     Opt::new("askpass-url", Kind::Text, "A URL that answers with `username=` and `password=`.")
         .env(&["GITSYNC_ASKPASS_URL", "GIT_SYNC_ASKPASS_URL", "GIT_ASKPASS_URL"])
-        .sets("git.askpass_url"),
+        .sets("git.askpass_url")
+        .note("asked when the server wants a password, not at every sync; beside --username or a --credential for the host, when that is refused"),
     Opt::new("github-base-url", Kind::Text, "Where GitHub's API is.")
         .env(&["GITSYNC_GITHUB_BASE_URL"])
         .or("https://api.github.com/")
-        .sets("git.github_app.base_url"),
+        .sets("git.github_app.base_url")
+        .note("plain http only to this host itself, because what is sent there opens the repository"),
     Opt::new("GITSYNC_GITHUB_APP_PRIVATE_KEY", Kind::Text, "The private key of the GitHub App.")
         .env(&["GITSYNC_GITHUB_APP_PRIVATE_KEY"])
         .sets("git.github_app.private_key")

@@ -46,7 +46,8 @@ pub(super) const OPTIONS: &[Opt] = &[
     .sets("link"),
     Opt::new("error-file", Kind::Text, "A file that holds the last error while syncs fail.")
         .env(&["GITSYNC_ERROR_FILE", "GIT_SYNC_ERROR_FILE"])
-        .sets("error_file"),
+        .sets("error_file")
+        .note("where it may be, as --touch-file"),
     Opt::new("init-period", Kind::Duration, "Time between two attempts until the first success, 10 ms or more.")
         .env(&["GITSYNC_INIT_PERIOD"])
         .sets("init_period")
@@ -76,7 +77,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         .sets("init_max_failures"),
     Opt::new("touch-file", Kind::Text, "A file that is touched after a sync that changed something.")
         .env(&["GITSYNC_TOUCH_FILE", "GIT_SYNC_TOUCH_FILE"])
-        .sets("touch_file"),
+        .sets("touch_file")
+        .note("not at a path with `..`, nor inside the link or another folder of the root that holds trees"),
     Opt::new("add-user", Kind::Bool, "Adds the user to /etc/passwd.")
         .env(&["GITSYNC_ADD_USER", "GIT_SYNC_ADD_USER"])
         .or("false")
@@ -99,7 +101,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         .note("the keys that matter for fetching; others are named in a warning"),
     Opt::new("git-config-add", Kind::List, "One more entry of git configuration, `section.name:value`.")
         .sets("git.config")
-        .note("as --git-config"),
+        .note("as --git-config")
+        .after_4_7(),
     Opt::new("git-gc", Kind::Text, "When to collect garbage: `auto`, `always`, `aggressive` or `off`.")
         .env(&["GITSYNC_GIT_GC", "GIT_SYNC_GIT_GC"])
         .or("always")

@@ -91,10 +91,11 @@ mod tests {
         std::fs::create_dir(home.path().join(".ssh")).unwrap();
         let config =
             "# Port 1\nHost github.com\n  HostName=ssh.github.com\n\tport 443\n  Port 22\n  ProxyCommand nc %h\n";
-        std::fs::write(home.path().join(".ssh/config"), config).unwrap();
+        let write = |text: &str| fs::write_atomic(&home.path().join(".ssh/config"), text.as_bytes()).unwrap();
+        write(config);
         let said = at_home();
         assert!(said[0].contains(".ssh/config is not read (it sets HostName, port, ProxyCommand)"), "{said:?}");
-        std::fs::write(home.path().join(".ssh/config"), "# nothing\n").unwrap();
+        write("# nothing\n");
         assert!(at_home().is_empty());
     }
 }

@@ -7,6 +7,7 @@
 
 mod app;
 mod askpass;
+mod attributes;
 mod auth;
 mod blobs;
 mod cache;

@@ -6,6 +6,7 @@ use dagsync_core::{Error, ErrorKind, Result, Staging, TreePath};
 use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use crate::Source;
+use crate::attributes;
 use crate::cache::Cache;
 use crate::errors;
 use crate::location::Location;
@@ -106,6 +107,9 @@ impl Planner<'_> {
         }
         let root =
             repository.find_commit(commit).and_then(|c| c.tree()).map_err(|e| errors::cache("read commit", &e))?;
+        if let Some(warning) = attributes::warning(&repository, &root).filter(|_| depth == 0) {
+            self.staging.warn(warning);
+        }
         self.plan.caches.push(cache);
         self.plan.commits.push(commit);
         let cache = self.plan.caches.len() - 1;

@@ -69,7 +69,7 @@ fn password() {
     // The flag is old, and what it says must not stay in the process's title.
     let mut flagged = https.git_sync().flag("username", USER).flag("password", PASSWORD).started();
     flagged.is_on(&https.head());
-    let title = shell(&flagged.root(), "cat /proc/[0-9]*/cmdline | tr '\\0' ' '");
+    let title = shell(&flagged.root(), "(cat /proc/[0-9]*/cmdline 2>/dev/null || true) | tr '\\0' ' '");
     assert!(!title.contains(PASSWORD), "{title}");
     assert_eq!(flagged.stop().code(), Some(0));
 }
@@ -104,6 +104,23 @@ fn credential() {
     assert_eq!(git_sync.commit(), Some(https.head()));
     https.git_sync().flag("credential", elsewhere.to_string()).once().ended(1, &["credentials"]);
     https.git_sync().flag("credential", "{\"url\": \"https://x\"}").once().ended(1, &["--credential"]);
+    // By the host alone, as git-sync's git does it: the path need not be the repository's, and the first one wins.
+    let entry = |path: &str, user: &str, password: &str| serde_json::json!({ "url": format!("{host}{path}"), "username": user, "password": password });
+    let of_another = entry("/other/repository.git", USER, PASSWORD);
+    https.git_sync().flag("credential", of_another.to_string()).brings(&https.head());
+    let by_path = https.git_sync().flag("credential", of_another.to_string());
+    by_path
+        .and("--git-config-add=credential.useHttpPath:true")
+        .once()
+        .ended(1, &["credentials and none are configured"]);
+    let list = |entries: [&serde_json::Value; 2]| serde_json::json!(entries).to_string();
+    let stranger = entry("/dags.git", "stranger", "x");
+    https.git_sync().flag("credential", list([&of_another, &stranger])).brings(&https.head());
+    https.git_sync().flag("credential", list([&stranger, &of_another])).once().ended(1, &["check the entry"]);
+    let old = entry("", USER, "old");
+    https.git_sync().flag("credential", list([&old, &of_another])).brings(&https.head());
+    let user_first = https.git_sync().flag("username", USER).env("GITSYNC_PASSWORD", PASSWORD);
+    user_first.flag("credential", stranger.to_string()).brings(&https.head());
     for wrong in ["{\"uri\": \"https://x\"}", "words"] {
         https.git_sync().flag("credential", wrong).once().ended(2, &["--credential"]);
     }
@@ -150,6 +167,11 @@ fn ssh_known_hosts_file() {
     let wrong = setting.sshd.wrong_hosts(setting.sshd.port);
     setting.git_sync().flag("ssh-known-hosts-file", wrong).once().ended(1, &["host key"]);
     let right = setting.sshd.known_hosts(setting.sshd.port);
+    let line = std::fs::read_to_string(&right).unwrap();
+    let signed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(signed.path(), format!("@cert-authority {line}")).unwrap();
+    let words = ["is not known", "not supported @cert-authority"];
+    setting.git_sync().flag("ssh-known-hosts-file", signed.path()).once().ended(1, &words);
     setting.git_sync().without("ssh-known-hosts-file").env("GIT_SSH_KNOWN_HOSTS_FILE", right).brings(&setting.head());
 }
 
@@ -163,7 +185,8 @@ fn cookie_file() {
     let command = git_sync.command();
     let mut unshare = Command::new("unshare");
     unshare.args(["-m", "bash", "-ec", script, "-", jar]).arg(command.get_program()).args(command.get_args());
-    Outcome::of(unshare.arg("--one-time").env("HOME", "/tmp")).ended(0, &[]);
+    unshare.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/tmp");
+    Outcome::of(unshare.arg("--one-time")).ended(0, &[]);
     assert_eq!(git_sync.commit(), Some(https.head()));
     https.git_sync().once().ended(1, &[]);
     https.git_sync().and("--cookie-file").once().ended(1, &["/etc/git-secret/cookie_file"]);
@@ -189,6 +212,23 @@ fn askpass_url() {
     let outcome = https.git_sync().flag("askpass-url", refusing.url("/")).once();
     outcome.ended(1, &["500"]);
     assert!(!outcome.stderr.contains(PASSWORD));
+}
+
+/// Both are accepted, as by git-sync; its git takes the password of --username first.
+#[test]
+fn askpass_url_beside_username() {
+    let https = Https::new();
+    let web = Web::answering(|_| (200, format!("username={USER}\npassword={PASSWORD}\n")));
+    let both = |password: &str| {
+        let git_sync = https.git_sync().flag("username", USER).env("GITSYNC_PASSWORD", password);
+        git_sync.flag("askpass-url", web.url("/"))
+    };
+    both(PASSWORD).brings(&https.head());
+    assert!(web.asked().is_empty());
+    both("outdated").brings(&https.head());
+    assert_eq!(web.asked().len(), 1);
+    let wrong = Web::answering(|_| (200, "username=x\npassword=y\n".to_owned()));
+    both("outdated").flag("askpass-url", wrong.url("/")).once().ended(1, &["check what --askpass-url answers"]);
 }
 
 /// A stand-in of GitHub's endpoint that gives a new token each time, which nginx takes from then on.
@@ -297,6 +337,8 @@ fn github_base_url() {
     let github = GitHub::new();
     let app = github.git_sync().flag("github-app-client-id", "Iv1.abc");
     app.flag("github-base-url", "http://127.0.0.1:1/").once().ended(1, &["127.0.0.1:1"]);
+    let app = github.git_sync().flag("github-app-client-id", "Iv1.abc").flag("github-base-url", "http://ghe.corp/");
+    app.once().ended(1, &["--github-base-url must be a URL of https"]);
 }
 
 #[test]

@@ -33,6 +33,21 @@ fn error_file() {
     eventually("the error is gone", || (!file.exists()).then_some(()));
 }
 
+/// The notes in the table.
+#[test]
+fn no_file_is_put_among_the_trees() {
+    let setting = Setting::new();
+    for flag in ["touch-file", "error-file"] {
+        for place in ["../out", "link/out", ".worktrees/out"] {
+            let outcome = setting.git_sync().flag(flag, place).once();
+            outcome.ended(1, &[&format!("--{flag}: {place} is no place for a file of its own")]);
+        }
+        let git_sync = setting.git_sync();
+        let elsewhere = git_sync.path("elsewhere");
+        git_sync.flag(flag, elsewhere).brings(&setting.head());
+    }
+}
+
 #[test]
 fn group_write() {
     let setting = Setting::new();

@@ -28,6 +28,9 @@ fn exechook_command() {
     let second = setting.repo.commit("second");
     let expected = format!("{expected}{second} two 0\n");
     eventually("and again for the next commit", || note(&git_sync).filter(|text| *text == expected));
+    // The note in the table: the hook stands in a tree that is no work tree of git's.
+    let git = with_script(&setting, "exechook-command", "git status 2>&1 | grep 'not a git repository' && exit 4");
+    git.once().ended(1, &["exit status: 4"]);
     // A start is a sync of its own.
     git_sync.stop();
     git_sync.start();

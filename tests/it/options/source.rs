@@ -32,7 +32,7 @@ fn depth() {
     let setting = Setting::new();
     setting.repo.write("a.py", "two\n");
     let head = setting.repo.commit("second");
-    for (depth, commits) in [("1", "1"), ("0", "2")] {
+    for (depth, commits) in [("1", "1"), ("0", "2"), ("70000", "2"), ("0x7fffffffffffffff", "2")] {
         let git_sync = setting.git_sync().flag("depth", depth);
         git_sync.brings(&head);
         let cache = std::fs::read_dir(git_sync.root().join(".dagsync/cache/git/repositories")).unwrap();

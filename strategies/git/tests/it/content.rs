@@ -181,3 +181,16 @@ fn contradicting_settings_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Config, "{changes:?}");
     }
 }
+
+#[test]
+fn attributes_that_a_checkout_would_apply_are_named_in_a_warning() {
+    let origin = Origin::new();
+    origin.write(".gitattributes", "*.py text eol=lf\n").write("dags/a.py", "a\n").commit();
+    let mut target = Target::new(&origin.url(), &[("subpath", "dags")]);
+    assert!(target.sync().unwrap().warnings.is_empty());
+    origin.write(".gitattributes", "*.py text eol=crlf ident\n").write("dags/a.py", "b # $Id$\n").commit();
+    let staged = target.sync().unwrap();
+    assert_eq!(target.files(), files(&[("a.py", "b # $Id$\n")]));
+    let [Warning::Other(text)] = &staged.warnings[..] else { panic!("{:?}", staged.warnings) };
+    assert!(text.contains(".gitattributes asks for eol=crlf, ident, which is not applied"), "{text}");
+}
