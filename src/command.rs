@@ -16,6 +16,7 @@ use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::redact_url;
+use crate::orphans::{self, Awaited};
 
 /// How long a command may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -153,9 +154,10 @@ impl Command {
                 command.env_remove(name);
             }
         }
-        let child = command.envs(self.environment).spawn()?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Group);
-        Ok((child, output, group.ok_or_else(|| io::Error::other("it has no process id"))?))
+        let (child, awaited) = orphans::start_awaited(|| command.envs(self.environment).spawn())?;
+        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let leader = leader.ok_or_else(|| io::Error::other("it has no process id"))?;
+        Ok((child, output, Group { leader, is_ended: false, _awaited: awaited }))
     }
 }
 
@@ -182,23 +184,27 @@ fn is_secret(name: &str, value: &str) -> bool {
 }
 
 /// A command and everything that it started, unless that left the group.
-struct Group(Pid);
+struct Group {
+    leader: Pid,
+    is_ended: bool,
+    _awaited: Awaited,
+}
 
 impl Group {
     fn signal(&self, signal: Signal) {
         // An empty group is what is wanted.
-        let _ = kill_process_group(self.0, signal);
+        let _ = kill_process_group(self.leader, signal);
     }
 
     /// Kills what is left and waits until it is gone: as the first process of a container this one is the parent of
     /// all orphans.
-    async fn end(self, child: &mut Child) {
+    async fn end(mut self, child: &mut Child) {
         self.signal(Signal::KILL);
         let gone = async {
             let _ = child.wait().await;
             loop {
-                while matches!(waitpgid(self.0, WaitOptions::NOHANG), Ok(Some(_))) {}
-                if test_kill_process_group(self.0).is_err() {
+                while matches!(waitpgid(self.leader, WaitOptions::NOHANG), Ok(Some(_))) {}
+                if test_kill_process_group(self.leader).is_err() {
                     return;
                 }
                 tokio::time::sleep(STEP).await;
@@ -207,14 +213,16 @@ impl Group {
         // What hangs in the kernel is left behind.
         let _ = tokio::time::timeout(GRACE, gone).await;
         // Its number may be another's from now on.
-        std::mem::forget(self);
+        self.is_ended = true;
     }
 }
 
 /// For a run that is dropped before its end.
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        if !self.is_ended {
+            self.signal(Signal::KILL);
+        }
     }
 }
 

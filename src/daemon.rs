@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Parts, SyncReport, Wake, run_loop, run_once};
 use crate::http::{self, Endpoints};
 use crate::metrics::Metrics;
+use crate::orphans;
 use crate::signal;
 use crate::status::StatusBoard;
 use crate::store::Store;
@@ -91,6 +92,7 @@ fn assemble(
 }
 
 fn watch_signals(token: &CancellationToken, wake: &Wake, sync_on: &str) -> Result<()> {
+    orphans::reap_if_first()?;
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let token = token.clone();
         tokio::spawn(on_each(listen(kind)?, move || token.cancel()));

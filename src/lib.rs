@@ -16,6 +16,7 @@ pub mod http;
 pub mod logging;
 mod memory;
 pub mod metrics;
+mod orphans;
 pub mod outputs;
 pub mod settings;
 mod signal;

@@ -10,6 +10,7 @@ mod crash;
 mod daemon;
 mod disk;
 mod docs;
+mod first;
 mod gitsync;
 mod harness;
 mod hooks;
