@@ -227,6 +227,10 @@ fn askpass_url_beside_username() {
     assert!(web.asked().is_empty());
     both("outdated").brings(&https.head());
     assert_eq!(web.asked().len(), 1);
+    let listed =
+        serde_json::json!({ "url": https.nginx.url(https.nginx.port), "username": "x", "password": "outdated" });
+    let beside_a_credential = https.git_sync().flag("askpass-url", web.url("/"));
+    beside_a_credential.flag("credential", listed.to_string()).brings(&https.head());
     let wrong = Web::answering(|_| (200, "username=x\npassword=y\n".to_owned()));
     both("outdated").flag("askpass-url", wrong.url("/")).once().ended(1, &["check what --askpass-url answers"]);
 }
