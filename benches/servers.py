@@ -1,4 +1,4 @@
-"""A git repository behind sshd and nginx on this host, for benches/compare."""
+"""A git repository behind sshd and nginx on this host, for benches/compare and tests/chart/check."""
 import os, socket, subprocess, time
 from collections import namedtuple
 from pathlib import Path
@@ -18,6 +18,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} ssl; ssl_certificate {at}/server.pem; ssl_certificate_key {at}/server.key;
     location / {{
+      {guard}
       fastcgi_pass unix:{at}/fcgi;
       fastcgi_param SCRIPT_FILENAME {backend};
       fastcgi_param GIT_PROJECT_ROOT {at};
@@ -76,8 +77,10 @@ def wait_for(port):
 
 
 class Servers:
-    def __init__(self, at):
+    def __init__(self, at, guard=""):
+        """`guard` holds directives of nginx that say who is let in, with `{at}` for this folder."""
         at.mkdir()
+        self.guard = guard.format(at=at)
         self.at, self.work, self.changes, self.processes = at, at / "work", 0, []
         self.https, self.ssh = free_port(), free_port()
         subprocess.run(["bash", "-ec", KEYS], cwd=at, env=ALONE, check=True, capture_output=True)
@@ -91,7 +94,8 @@ class Servers:
     def start_nginx(self):
         exec_path = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
         conf = self.at / "nginx.conf"
-        conf.write_text(NGINX.format(at=self.at, port=self.https, backend=f"{exec_path}/git-http-backend"))
+        backend = f"{exec_path}/git-http-backend"
+        conf.write_text(NGINX.format(at=self.at, port=self.https, backend=backend, guard=self.guard))
         self.start("/usr/sbin/fcgiwrap", "-f", "-c", "2", "-s", f"unix:{self.at}/fcgi")
         self.start("/usr/sbin/nginx", "-p", str(self.at), "-c", str(conf), "-e", str(self.at / "log"))
         wait_for(self.https)
