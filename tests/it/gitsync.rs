@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::{Nginx, Outcome, PASSWORD, Process, Repo, eventually, free_port, http};
+use crate::harness::{Gate, Nginx, Outcome, PASSWORD, Process, Repo, Sshd, eventually, free_port, http};
 
 /// A container that was made for git-sync, and the volume that it shares with Airflow.
 struct Container {
@@ -33,6 +33,14 @@ impl Container {
             Self { folder, port: free_port(), env: Vec::new(), args: Vec::new(), as_image: false, process: None };
         let root = container.root().display().to_string();
         container.set("GITSYNC_REPO", repo).set("GITSYNC_ROOT", root).set("GITSYNC_LINK", "repo")
+    }
+
+    /// Reads over ssh, at the server or at a gate in front of it.
+    fn over_ssh(sshd: &Sshd, repo: &Repo, port: u16) -> Self {
+        let file = |path: PathBuf| path.display().to_string();
+        Self::new(&sshd.url(repo, port))
+            .set("GITSYNC_SSH_KEY_FILE", file(sshd.key()))
+            .set("GITSYNC_SSH_KNOWN_HOSTS_FILE", file(sshd.known_hosts(port)))
     }
 
     /// With what the chart sends: both generations of variables, and no argument.
@@ -188,22 +196,30 @@ fn the_charts_init_container_and_sidecar_need_nothing_but_another_image() {
 
 #[test]
 fn the_probe_is_503_until_the_first_sync_and_never_again() {
-    let repo = dags();
-    repo.hide(true);
-    let mut pod = Container::new(&repo.file_url()).patient();
+    let (repo, sshd) = (dags(), Sshd::start());
+    let server = Gate::before(sshd.port);
+    server.shut();
+    let mut pod = Container::over_ssh(&sshd, &repo, server.port).patient();
     pod.start();
     for path in ["/", "/healthz"] {
         assert_eq!(pod.answers(path, 503), "repo is not ready\n");
     }
-    repo.hide(false);
+    server.open();
     pod.answers("/", 200);
     pod.answers("/any/path", 200);
-    repo.hide(true);
+    server.shut();
     assert_eq!(pod.stop().code(), Some(0));
+    let failures = |pod: &Container| pod.log().matches("sync failed").count();
+    let before = failures(&pod);
     pod.start();
     pod.answers("/", 200);
-    eventually("the outage is seen", || pod.log().contains("sync failed").then_some(()));
+    eventually("the outage is seen", || (failures(&pod) > before).then_some(()));
     assert_eq!(pod.probe("/").unwrap().0, 200, "the tree is there, whatever the source does");
+    pod.is_on(&repo.git(&["rev-parse", "HEAD"]));
+    repo.write("dags/a.py", "a = 2\n");
+    let second = repo.commit("second");
+    server.open();
+    pod.is_on(&second);
     assert_eq!(pod.stop().code(), Some(0));
 }
 
@@ -256,9 +272,9 @@ fn a_signal_asks_for_a_sync() {
 
 #[test]
 fn a_commit_as_the_ref_still_repairs_the_tree() {
-    let repo = dags();
+    let (repo, sshd) = (dags(), Sshd::start());
     let commit = repo.git(&["rev-parse", "HEAD"]);
-    let mut pod = Container::new(&repo.file_url()).patient().with(&["--ref", &commit]);
+    let mut pod = Container::over_ssh(&sshd, &repo, sshd.port).patient().with(&["--ref", &commit]);
     pod.change("DAGSYNC_SCRUB__INTERVAL", "200ms");
     pod.start();
     pod.is_on(&commit);

@@ -50,6 +50,9 @@ fn a_gate_holds_a_bad_tree_back_and_says_so_everywhere() {
     );
     assert_eq!((&status["gate"]["output"], &status["version"]), (&"1:BAD".into(), &good.as_str().into()));
     assert_eq!(pod.get("/readyz").unwrap().0, 200);
+    let asked =
+        |pod: &Pod, result| pod.metric(&format!("dagsync_operations_total{{operation=\"gate\",result={result:?}}}"));
+    assert!(asked(&pod, "success") == 1.0 && asked(&pod, "error") >= 1.0);
     let error = eventually("the error file is written", || std::fs::read(pod.root().join("error.json")).ok());
     let error: serde_json::Value = serde_json::from_slice(&error).unwrap();
     assert!(error["Err"].as_str().unwrap().contains("exit status: 9: 1:BAD"), "{error}");
@@ -59,6 +62,7 @@ fn a_gate_holds_a_bad_tree_back_and_says_so_everywhere() {
     repo.write("dags/b.py", "mended\n");
     repo.commit("third");
     pod.is_on(&repo.version());
+    assert_eq!(asked(&pod, "success"), 2.0);
     eventually("the error file is gone", || (!pod.root().join("error.json").exists()).then_some(()));
 }
 
