@@ -1,6 +1,8 @@
 //! Push events in place of polls, with a period that no test waits for.
 
-use crate::harness::{Gate, Pod, Repo, Sshd, eventually, shell};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Gate, Nginx, PATIENCE, Pod, Repo, Sshd, eventually, shell};
 
 const BODY: &str = r#"{"ref":"refs/heads/main","forced":false}"#;
 
@@ -17,11 +19,74 @@ fn headers(id: &str, secret: &str, body: &str) -> String {
     format!("X-GitHub-Event: push\r\nX-GitHub-Delivery: {id}\r\nX-Hub-Signature-256: sha256={signature}\r\n")
 }
 
+/// A forge, the setting that names its secret's file, and what it sends with an event.
+struct Sender {
+    name: &'static str,
+    setting: &'static str,
+    headers: fn(secret: &str) -> String,
+}
+
+const SENDERS: [Sender; 3] = [
+    Sender { name: "github", setting: "http.hooks.github_secret_file", headers: |secret| headers("1", secret, BODY) },
+    Sender {
+        name: "gitlab",
+        setting: "http.hooks.gitlab_token_file",
+        headers: |token| format!("X-Gitlab-Event: Push Hook\r\nX-Gitlab-Token: {token}\r\nIdempotency-Key: 1\r\n"),
+    },
+    Sender { name: "generic", setting: "http.hooks.generic_secret_file", headers: standard_headers },
+];
+
+/// What Standard Webhooks wants with the body, signed by openssl.
+fn standard_headers(secret: &str) -> String {
+    let script = format!(
+        "key=$(printf %s '{secret}' | od -An -tx1 | tr -d ' \n'); now=$(date +%s)
+         signature=$(printf %s \"1.$now.\"'{BODY}' | openssl dgst -sha256 -mac HMAC -macopt hexkey:$key -binary | base64)
+         printf 'Webhook-Id: 1\\r\\nWebhook-Timestamp: %s\\r\\nWebhook-Signature: v1,%s\\r\\n' $now $signature"
+    );
+    shell(&std::env::temp_dir(), &script) + "\r\n"
+}
+
+/// A pod that polls once an hour gets a commit from the forge's event; how long after the event its link leads there.
+fn goes_live(pod: Pod, repo: &Repo, sender: &Sender) -> Duration {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "s3cret\n").unwrap();
+    let mut pod = pod.set("period", "1h").set(sender.setting, secret.path());
+    pod.start_on(&repo.version());
+    let before = pod.current();
+    repo.write("a.py", sender.name);
+    repo.commit("a change");
+    assert_eq!(pod.event(sender.name, &(sender.headers)("guess"), BODY), 401);
+    assert_eq!(pod.current(), before, "only an event that is believed brings it");
+    let headers = (sender.headers)("s3cret");
+    let sent = Instant::now();
+    assert_eq!(pod.event(sender.name, &headers, BODY), 202);
+    while pod.current() == before && sent.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let took = sent.elapsed();
+    pod.is_on(&repo.version());
+    took
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "how long it took is for whoever runs it with --nocapture, and fails no test")]
+fn a_pushed_commit_is_live_by_the_event_of_each_sender() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let (sshd, nginx) = (Sshd::start(), Nginx::serve(&repo));
+    for sender in &SENDERS {
+        let over_ssh = goes_live(Pod::over_ssh(&sshd, &repo, sshd.port), &repo, sender);
+        repo.write("a.py", "1");
+        repo.commit("back");
+        let over_https = goes_live(Pod::over_https(&nginx, nginx.port), &repo, sender);
+        println!("from {}'s event to the link: {over_ssh:?} over ssh, {over_https:?} over https", sender.name);
+    }
+}
+
 #[test]
 fn a_signed_event_makes_the_commit_live() {
-    let repo = Repo::with(&[("a.py", "1")]);
+    let (repo, sshd) = (Repo::with(&[("a.py", "1")]), Sshd::start());
     let secret = tempfile::NamedTempFile::new().unwrap();
-    let mut pod = listening(Pod::new(&repo.file_url()), &secret);
+    let mut pod = listening(Pod::over_ssh(&sshd, &repo, sshd.port), &secret);
     pod.start_on(&repo.version());
     repo.write("a.py", "2");
     repo.commit("second");
@@ -42,9 +107,9 @@ fn a_signed_event_makes_the_commit_live() {
 
 #[test]
 fn a_head_that_shows_after_its_event_is_found_without_another() {
-    let repo = Repo::with(&[("a.py", "1")]);
+    let (repo, sshd) = (Repo::with(&[("a.py", "1")]), Sshd::start());
     let secret = tempfile::NamedTempFile::new().unwrap();
-    let mut pod = listening(Pod::new(&repo.file_url()), &secret);
+    let mut pod = listening(Pod::over_ssh(&sshd, &repo, sshd.port), &secret);
     pod.start_on(&repo.version());
     let before = pod.metric("dagsync_syncs_total");
     assert_eq!(pod.event("github", &headers("1", "s3cret", BODY), BODY), 202);
