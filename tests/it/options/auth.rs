@@ -274,6 +274,17 @@ impl GitHub {
         let git_sync = self.https.git_sync().flag("github-base-url", self.web.url("/"));
         git_sync.flag("github-app-private-key-file", &self.key).flag("github-app-installation-id", "77")
     }
+
+    /// Who asked for tokens.
+    fn issuers(&self) -> Vec<serde_json::Value> {
+        let script = r#"claims=$(cut -d. -f2 <<<"$1" | tr _- /+)
+            while [ $((${#claims} % 4)) != 0 ]; do claims=$claims=; done; base64 -d <<<"$claims""#;
+        let issuer = |jwt: &str| -> serde_json::Value {
+            let claims = Outcome::of(Command::new("bash").args(["-euc", script, "-", jwt]));
+            serde_json::from_str::<serde_json::Value>(&claims.stdout).unwrap()["iss"].take()
+        };
+        self.web.asked().iter().filter_map(|asked| asked.header("Authorization")).map(issuer).collect()
+    }
 }
 
 /// Checked by openssl, with the public half.
@@ -296,12 +307,14 @@ fn github_app_client_id() {
     let count = "git_sync_refresh_github_app_token_count{status=\"success\"}";
     eventually("tokens are counted", || git_sync.metric(count).filter(|&n| n == 1.0));
     assert!(!git_sync.log().contains("ghs_1"));
+    assert_eq!(github.issuers(), ["Iv1.abc"]);
 }
 
 #[test]
 fn github_app_application_id() {
     let github = GitHub::new();
     github.git_sync().flag("github-app-application-id", "42").brings(&github.https.head());
+    assert_eq!(github.issuers(), ["42"]);
     let both = github.git_sync().flag("github-app-application-id", "42").flag("github-app-client-id", "Iv1.abc");
     both.once().ended(1, &["--github-app-application-id", "--github-app-client-id"]);
 }

@@ -14,6 +14,11 @@ fn note(git_sync: &GitSync) -> Option<String> {
     std::fs::read_to_string(git_sync.path("note")).ok()
 }
 
+/// How often a script ran that leaves [`NOTE`].
+fn runs(git_sync: &GitSync) -> usize {
+    note(git_sync).map_or(0, |text| text.lines().count())
+}
+
 const NOTE: &str = "echo \"$GITSYNC_HASH $(cat a.py) $#\" >>\"$(dirname \"$0\")/note\"";
 
 #[test]
@@ -43,23 +48,33 @@ fn exechook_command() {
 #[test]
 fn exechook_timeout() {
     let setting = Setting::new();
-    let git_sync = with_script(&setting, "exechook-command", "sleep 1000").flag("exechook-timeout", "1s");
-    git_sync.once().ended(1, &["exechook"]);
-    git_sync.flag("exechook-timeout", "1ms").once().ended(1, &["--exechook-timeout", "1s"]);
+    let body = format!("{NOTE}; exec sleep 300");
+    let mut patient = with_script(&setting, "exechook-command", &body).flag("exechook-timeout", "1h").started();
+    eventually("its hook runs", || (runs(&patient) == 1).then_some(()));
+    let brief = with_script(&setting, "exechook-command", &body).flag("exechook-timeout", "1s");
+    let mut brief = brief.flag("exechook-backoff", "1s").started();
+    eventually("its hook is ended and runs again", || (runs(&brief) == 3).then_some(()));
+    assert_eq!(runs(&patient), 1, "its hook has an hour");
+    assert_eq!((brief.stop().code(), patient.stop().code()), (Some(0), Some(0)));
+    brief.flag("exechook-timeout", "1ms").once().ended(1, &["--exechook-timeout", "1s"]);
 }
 
 #[test]
 fn exechook_backoff() {
     let setting = Setting::new();
-    let body = format!("{NOTE}; [ $(wc -l <\"$(dirname \"$0\")/note\") -ge 2 ]");
-    let git_sync = with_script(&setting, "exechook-command", &body).flag("exechook-backoff", "1s").started();
-    eventually("it is run again after a failure", || note(&git_sync).filter(|text| text.lines().count() == 2));
+    let patient = with_script(&setting, "exechook-command", &format!("{NOTE}; exit 1"));
+    let patient = patient.flag("exechook-backoff", "1h").started();
     let ran = |status| format!("git_sync_hook_run_count_total{{name=\"exechook\",status=\"{status}\"}}");
-    eventually("both are counted", || {
-        let counts = (git_sync.metric(&ran("error"))?, git_sync.metric(&ran("success"))?);
-        (counts == (1.0, 1.0)).then_some(())
+    eventually("its hook fails", || patient.metric(&ran("error")).filter(|&n| n == 1.0));
+    let body = format!("{NOTE}; [ $(wc -l <\"$(dirname \"$0\")/note\") -ge 3 ]");
+    let default = with_script(&setting, "exechook-command", &body).started();
+    eventually("without the flag it is run again after a failure", || (runs(&default) == 3).then_some(()));
+    assert_eq!(runs(&patient), 1, "its hook waits for an hour");
+    eventually("all are counted", || {
+        let counts = (default.metric(&ran("error"))?, default.metric(&ran("success"))?);
+        (counts == (2.0, 1.0)).then_some(())
     });
-    git_sync.flag("exechook-backoff", "1ms").once().ended(1, &["--exechook-backoff", "1s"]);
+    patient.flag("exechook-backoff", "1ms").once().ended(1, &["--exechook-backoff", "1s"]);
 }
 
 #[test]
@@ -78,11 +93,16 @@ fn pre_publish_exechook_command() {
 #[test]
 fn pre_publish_exechook_timeout() {
     let setting = Setting::new();
-    let git_sync = with_script(&setting, "pre-publish-exechook-command", "sleep 1000");
-    let git_sync = git_sync.flag("pre-publish-exechook-timeout", "1s");
-    git_sync.once();
-    assert_eq!(git_sync.commit(), Some(setting.head()));
-    git_sync.flag("pre-publish-exechook-timeout", "1ms").once().ended(1, &["--pre-publish-exechook-timeout", "1s"]);
+    let git_sync = |timeout: &str| {
+        let git_sync = with_script(&setting, "pre-publish-exechook-command", &format!("{NOTE}; exec sleep 300"));
+        git_sync.flag("pre-publish-exechook-timeout", timeout)
+    };
+    let mut patient = git_sync("1h").started();
+    eventually("its hook runs", || (runs(&patient) == 1).then_some(()));
+    git_sync("1s").brings(&setting.head());
+    assert_eq!(patient.commit(), None, "its hook has an hour");
+    assert_eq!(patient.stop().code(), Some(0));
+    git_sync("1ms").once().ended(1, &["--pre-publish-exechook-timeout", "1s"]);
 }
 
 #[test]
@@ -139,21 +159,27 @@ fn webhook_success_status() {
 #[test]
 fn webhook_timeout() {
     let setting = Setting::new();
+    let slow = Web::answering(|_| {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        (200, String::new())
+    });
+    setting.git_sync().flag("webhook-url", slow.url("/")).flag("webhook-timeout", "30s").brings(&setting.head());
+    assert_eq!(slow.asked().len(), 1);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", silent.local_addr().unwrap());
-    setting.git_sync().flag("webhook-url", &url).flag("webhook-timeout", "1s").once().ended(1, &["webhook"]);
-    setting.git_sync().flag("webhook-url", &url).flag("webhook-timeout", "1ms").once().ended(1, &["--webhook-timeout"]);
+    let git_sync = setting.git_sync().flag("webhook-url", format!("http://{}/", silent.local_addr().unwrap()));
+    git_sync.once().ended(1, &["webhook"]);
+    git_sync.flag("webhook-timeout", "1ms").once().ended(1, &["--webhook-timeout"]);
 }
 
 #[test]
 fn webhook_backoff() {
     let setting = Setting::new();
-    let calls = std::sync::atomic::AtomicUsize::new(0);
-    let web = Web::answering(move |_| {
-        let call = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        (if call == 0 { 500 } else { 200 }, String::new())
-    });
-    let git_sync = setting.git_sync().flag("webhook-url", web.url("/")).flag("webhook-backoff", "1s").started();
-    eventually("it is made again after a failure", || (web.asked().len() == 2).then_some(()));
-    git_sync.flag("webhook-backoff", "1ms").once().ended(1, &["--webhook-backoff"]);
+    let [seldom, often] = [web(500), web(500)];
+    let patient = setting.git_sync().flag("webhook-url", seldom.url("/")).flag("webhook-backoff", "1h").started();
+    let failed = "git_sync_hook_run_count_total{name=\"webhook\",status=\"error\"}";
+    eventually("its call fails", || patient.metric(failed).filter(|&n| n == 1.0));
+    let _default = setting.git_sync().flag("webhook-url", often.url("/")).started();
+    eventually("without the flag it is made again after a failure", || (often.asked().len() == 3).then_some(()));
+    assert_eq!(seldom.asked().len(), 1, "the next call is an hour away");
+    patient.flag("webhook-backoff", "1ms").once().ended(1, &["--webhook-backoff"]);
 }

@@ -74,7 +74,11 @@ fn timeout() {
 #[test]
 fn v() {
     let setting = Setting::new();
-    setting.git_sync().flag("v", "6").once().ended(0, &[]);
+    let [quiet, loud] = ["0", "1"].map(|v| setting.git_sync().flag("verbose", "0").flag("v", v).started());
+    loud.says("nothing changed");
+    quiet.is_on(&setting.head());
+    eventually("it polls", || quiet.metric("git_sync_count_total{status=\"noop\"}").filter(|&n| n > 1.0));
+    assert!(!quiet.log().contains("nothing changed"));
 }
 
 #[test]

@@ -28,12 +28,16 @@ fn sync_timeout() {
     let setting = Setting::new();
     let gate = crate::harness::Gate::before(setting.sshd.port);
     gate.hang();
-    let git_sync = setting.git_sync().flag("repo", setting.sshd.url(&setting.repo, gate.port));
-    let hosts = setting.sshd.known_hosts(gate.port);
-    let git_sync = git_sync.flag("ssh-known-hosts-file", hosts).flag("sync-timeout", "500ms");
-    let outcome = git_sync.once();
+    let git_sync = |timeout: &str| {
+        let git_sync = setting.git_sync().flag("repo", setting.sshd.url(&setting.repo, gate.port));
+        git_sync.flag("ssh-known-hosts-file", setting.sshd.known_hosts(gate.port)).flag("sync-timeout", timeout)
+    };
+    let patient = git_sync("1h").flag("max-failures", "-1").started();
+    eventually("it waits for the server", || (gate.waiting() > 0).then_some(()));
+    let outcome = git_sync("500ms").once();
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    setting.git_sync().flag("sync-timeout", "1ms").once().ended(1, &["--sync-timeout", "10ms"]);
+    assert!(!patient.log().contains("sync failed"), "it has an hour: {}", patient.log());
+    git_sync("1ms").once().ended(1, &["--sync-timeout", "10ms"]);
 }
 
 #[test]
