@@ -1,3 +1,5 @@
+mod table;
+
 use std::collections::BTreeMap;
 
 use config::ValueKind;
@@ -37,11 +39,14 @@ fn refusal(args: &[&str], env: &[(&str, &str)]) -> Refusal {
 /// What each setting is, and where it came from; the flags over the defaults.
 fn settings(args: &[&str], env: &[(&str, &str)]) -> BTreeMap<String, (String, String)> {
     let translate::Settings { defaults, flags } = translate::settings(&with(args, env).unwrap()).unwrap();
-    let text = |value: ValueKind| match value {
+    defaults.into_iter().chain(flags).map(|f| (f.name, (shown(f.value), f.origin))).collect()
+}
+
+fn shown(value: ValueKind) -> String {
+    match value {
         ValueKind::Array(items) => items.iter().map(|i| i.kind.to_string()).collect::<Vec<_>>().join(" + "),
         other => other.to_string(),
-    };
-    defaults.into_iter().chain(flags).map(|f| (f.name, (text(f.value), f.origin))).collect()
+    }
 }
 
 #[track_caller]
