@@ -69,6 +69,19 @@ class Peak:
         self.thread.join()
 
 
+def first_peak(command, env):
+    """The most that a first sync has resident."""
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with Peak(process.pid) as peak:
+        if process.wait() != 0:
+            sys.exit(f"{command} ended with {process.returncode}")
+    return peak.most
+
+
+def say_memory(name, texts):
+    print(f"{name:<44} {' : '.join(texts)} (PSS of the process tree)", flush=True)
+
+
 class Running:
     """A git-sync, whoever made it, that runs."""
 
@@ -121,3 +134,9 @@ class Running:
         wall = time.monotonic() - start
         time.sleep(1)
         return wall, self.cpu() - cpu
+
+    def peak_of_update(self):
+        """The most that is resident from the signal until all is quiet again."""
+        with Peak(self.process.pid) as peak:
+            self.update()
+        return peak.most
