@@ -77,7 +77,7 @@ v | | 3 | log.level=info,dagsync=debug |
 wait | GIT_SYNC_WAIT | 36 | period=36s backoff.initial=36s |
 ";
 
-const CREDENTIAL: &str = r#"{"url":"https://c","username":"u","password":"p"}"#;
+const CREDENTIAL: &str = r#"{"url":"https://c/","username":"u","password":"p"}"#;
 
 struct Row<'a> {
     name: &'a str,
