@@ -44,6 +44,8 @@ StrictModes no
 UsePAM no
 PermitRootLogin yes
 MaxStartups 100
+# Debian's bash reads ~/.bashrc also when sshd starts it: what this host's root has there is no part of a sync.
+SetEnv HOME=/nonexistent
 """
 
 KEYS = """

@@ -207,6 +207,7 @@ impl Network<'_> {
         if headers.is_empty() {
             let (callbacks, proxy) = (self.callbacks(answers), proxy::options(location, configured));
             let mut connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy))?;
+            libgit::send_at_once();
             return work(connection.remote(), &mut options);
         }
         // They may be secrets, so they go to no other host. Only a download can be given them, and it connects too.
@@ -265,7 +266,11 @@ impl Network<'_> {
     fn callbacks<'b>(&'b self, answers: &'b RefCell<Answers<'_>>) -> RemoteCallbacks<'b> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.credentials(|url, user, allowed| answers.borrow_mut().credentials(url, user, allowed));
-        callbacks.certificate_check(|cert, _| answers.borrow_mut().certificate(cert));
+        callbacks.certificate_check(|cert, _| {
+            // The first moment at which there is a socket to set; only https and ssh come by here.
+            libgit::send_at_once();
+            answers.borrow_mut().certificate(cert)
+        });
         callbacks.sideband_progress(|_| self.interrupt.check("fetch").is_ok());
         callbacks.transfer_progress(|p| {
             let (total, done) = (p.total_objects() as u64, p.received_objects() as u64);
