@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dagsync_core::{Error, ErrorKind, Filter, Progress, Result, Strategy};
+use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Progress, Result, Strategy};
 use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,9 @@ use crate::store::Store;
 
 /// A loop that is silent for this long beyond its longest turn is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait after the source could not be asked to tell of changes.
+const DEAF: Duration = Duration::from_secs(30);
 
 /// How long a daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>, until
     let token = CancellationToken::new();
     let wake = Wake::default();
     watch_signals(&token, &wake, &config.sync_on_signal)?;
+    tokio::spawn(watch_source(strategy.clone(), wake.clone(), token.clone()));
     let (engine, board, metrics) = assemble(config, name, strategy, Progress::default())?;
     if let Some(bind) = &config.http.bind {
         let endpoints = Endpoints {
@@ -89,6 +93,22 @@ fn assemble(
     );
     let parts = Parts { name: name.to_owned(), strategy, board: board.clone(), metrics: metrics.clone(), progress };
     Ok((Engine::new(config, parts, filter), board, metrics))
+}
+
+/// Wakes the loop whenever the source says that it may have changed.
+async fn watch_source(strategy: Arc<dyn Strategy>, wake: Wake, token: CancellationToken) {
+    let interrupt = Interrupt::new(token, None);
+    loop {
+        let heard = strategy.changed(&interrupt).await;
+        match heard {
+            Ok(()) => wake.expect_news(),
+            Err(error) if error.kind() == ErrorKind::Cancelled => return,
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear of changes; polling goes on");
+                tokio::time::sleep(DEAF).await;
+            }
+        }
+    }
 }
 
 fn watch_signals(token: &CancellationToken, wake: &Wake, sync_on: &str) -> Result<()> {

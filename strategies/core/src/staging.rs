@@ -153,6 +153,24 @@ impl Staging {
         file.finish()
     }
 
+    /// As [`Staging::write_bytes`], unless the version before has this content at `path`, which is then reused: for a
+    /// strategy that does not know the digest of what it has fetched.
+    pub fn reuse_or_write(&self, path: &TreePath, executable: bool, content: &[u8]) -> Result<Digest> {
+        if self.replaces(path, content.len() as u64) {
+            let digest = Digest::of(content);
+            if self.reuse(path, executable, &digest)? {
+                return Ok(digest);
+            }
+        }
+        self.write_bytes(path, executable, content)
+    }
+
+    /// Whether the version before has a file of this size at `path`, so that it may be the same.
+    pub fn replaces(&self, path: &TreePath, size: u64) -> bool {
+        let before = self.0.previous.as_ref().and_then(|snapshot| snapshot.index.get(path.as_str()));
+        before.is_some_and(|(stat, _)| stat.size == size)
+    }
+
     /// Starts a file that is written piece by piece; it counts once [`StagedFile::finish`] returned.
     pub fn create(&self, path: &TreePath, executable: bool) -> Result<StagedFile> {
         self.0.interrupt.check("stage")?;
@@ -402,6 +420,11 @@ impl StagedFile {
         self.file.write_all(content).map_err(|e| Error::io("write", self.shown(), e))?;
         self.hasher.update(content);
         Ok(())
+    }
+
+    /// How much has been appended.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Completes the file and counts it.

@@ -34,7 +34,8 @@ use crate::tally::Tally;
 ///   strategy finds out and rebuilds it. Nothing else on disk is written, except through [`Staging`].
 /// - Both methods end soon after [`SyncContext::interrupt`] says so, leave no work running behind, and never block the
 ///   runtime: what blocks goes through [`SyncContext::blocking`].
-/// - They do not retry: that happens in the engine. An error says whether trying again can help.
+/// - They do not retry: that happens in the engine. An error says whether trying again can help. Only a single request of
+///   very many, as S3 needs them, may be made again, a bounded number of times and in one place.
 /// - Credentials are read from their files on every use.
 ///
 /// The conformance suite in `dagsync-testkit` checks these.
@@ -47,6 +48,12 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
     /// can say what there is and fetch it in one connection may do so. That the fetch fails is not this call's error.
     async fn resolve_ahead(&self, cx: &SyncContext) -> Result<Revision> {
         self.resolve(cx).await
+    }
+
+    /// Waits until the source says that it may have changed, where a source can say so: a hint that wakes the loop, never
+    /// the truth. It runs beside syncs and may be dropped at any time; an error of it is logged and nothing more.
+    async fn changed(&self, _interrupt: &Interrupt) -> Result<()> {
+        std::future::pending().await
     }
 
     /// Brings exactly `revision` into `staging`, or says where it already lies.
