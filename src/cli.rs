@@ -6,6 +6,8 @@ mod diff;
 mod examples;
 mod hash;
 mod progress;
+#[cfg(feature = "s3")]
+mod publish;
 mod settings;
 mod status;
 mod sync;
@@ -70,6 +72,8 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
             Command::Hash(args) => interruptible(|interrupt| hash::run(args, interrupt)).await,
             Command::Diff(args) => interruptible(|interrupt| diff::run(args, interrupt, style)).await,
             Command::Verify(args) => interruptible(|interrupt| verify::run(args, interrupt, style)).await,
+            #[cfg(feature = "s3")]
+            Command::Publish(args) => interruptible(|interrupt| publish::run(registry, &global, args, interrupt)).await,
             Command::Config(args) => settings::run(registry, global, &args),
             Command::Completions { shell } => Ok(settings::completions(args::command(registry), shell)),
         }

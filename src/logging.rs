@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use dagsync_core::{Error, ErrorKind, Result};
 use tracing::Subscriber;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -49,6 +49,23 @@ fn error_stream() -> fmt::TestWriter {
     fmt::TestWriter::new()
 }
 
+/// Libraries that say more than anybody can read: of one request some fifty lines, at `trace` with keys in them.
+const FOREIGN: &[&str] = &["aws_", "h2", "hyper", "reqwest", "rustls"];
+
+/// Libraries are quiet unless they are named, and say nothing at `trace` even then.
+fn quieten(chosen: &Targets) -> Targets {
+    let usual = chosen.default_level().unwrap_or(LevelFilter::OFF).min(LevelFilter::INFO);
+    let mut targets = chosen.clone();
+    for library in FOREIGN {
+        let wider =
+            chosen.iter().filter(|(target, _)| library.starts_with(target)).max_by_key(|(target, _)| target.len());
+        targets = targets.with_target(*library, wider.map_or(usual, |(_, level)| level.min(LevelFilter::DEBUG)));
+        let narrower = chosen.iter().filter(|(target, _)| target.starts_with(library));
+        targets = targets.with_targets(narrower.map(|(target, level)| (target, level.min(LevelFilter::DEBUG))));
+    }
+    targets
+}
+
 fn subscriber<W>(logging: &Logging, writer: W) -> Result<impl Subscriber + Send + Sync + 'static>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -58,6 +75,7 @@ where
             .with_source(e)
             .with_hint("write error, warn, info, debug or trace, also per module: info,dagsync_strategy_git=debug")
     })?;
+    let targets = quieten(&targets);
     let json = match logging.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
@@ -95,14 +113,18 @@ mod tests {
     }
 
     fn logged(level: &str, format: LogFormat) -> String {
+        written(level, format, || {
+            tracing::info!(version = "sha256:ab", files = 3, "published");
+            tracing::debug!("detail");
+        })
+    }
+
+    fn written(level: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let logging = Logging { level: level.to_owned(), format, color: false };
         let subscriber = subscriber(&logging, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(version = "sha256:ab", files = 3, "published");
-            tracing::debug!("detail");
-        });
+        tracing::subscriber::with_default(subscriber, events);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -114,6 +136,29 @@ mod tests {
         assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"published".into()));
         assert_eq!((&line["version"], &line["files"]), (&"sha256:ab".into(), &3.into()));
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_named_and_never_say_everything() {
+        for (level, heard) in [
+            ("info", "W"),
+            ("error", ""),
+            ("debug", "W"),
+            ("trace", "W"),
+            ("aws_=trace", "WD"),
+            ("info,aws=trace", "WD"),
+            ("warn,aws_sdk=off,aws_sdk::client=trace", "WD"),
+            ("trace,aws_sdk=off", ""),
+            ("trace,aws_config=off", "W"),
+        ] {
+            let text = written(level, LogFormat::Text, || {
+                tracing::warn!(target: "aws_sdk::client", "W");
+                tracing::debug!(target: "aws_sdk::client", "D");
+                tracing::trace!(target: "aws_sdk::client", "T");
+            });
+            let words: String = text.split_whitespace().filter(|word| word.len() == 1).collect();
+            assert_eq!(words, heard, "{level}: {text}");
+        }
     }
 
     #[test]

@@ -73,6 +73,12 @@ pub(crate) fn warn(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "warning: {message}");
 }
 
+/// Says something on standard error, beside the answer.
+#[cfg(feature = "s3")]
+pub(crate) fn tell(message: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// Colour, or none.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style(pub(crate) bool);

@@ -148,6 +148,12 @@ pub(crate) enum Command {
     ///
     /// Without --expect and --manifest, DIR must be a store: its current version is compared with its own manifest.
     Verify(VerifyArgs),
+    /// Upload a folder as a version to S3 and make it current; or list, choose and remove versions
+    ///
+    /// What readers see changes in one step, when the pointer moves. Prints the version. Exit status 1 means that another
+    /// publisher moved the pointer meanwhile: both versions are there, theirs is current.
+    #[cfg(feature = "s3")]
+    Publish(PublishArgs),
     /// Show every setting, its value and where it came from; secrets are hidden
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -218,6 +224,15 @@ pub(crate) struct Globs {
     pub(crate) exclude: Vec<String>,
 }
 
+impl Globs {
+    /// The flags that stand for settings.
+    fn flags(&self) -> impl Iterator<Item = Flag> {
+        let given = [("--include", "include", &self.include), ("--exclude", "exclude", &self.exclude)];
+        let given = given.into_iter().filter(|(_, _, globs)| !globs.is_empty());
+        given.map(|(name, setting, globs)| flag(name, setting, globs.clone()))
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     /// A daemon's URL or a store's folder; by default the daemon on this host
@@ -284,6 +299,71 @@ pub(crate) struct VerifyArgs {
     pub(crate) output: Output,
 }
 
+#[cfg(feature = "s3")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct PublishArgs {
+    /// The folder, and where to publish it; without a folder with --version, --list and --prune
+    #[arg(value_name = "[DIR] s3://BUCKET/PREFIX", num_args = 1..=2, required = true)]
+    pub(crate) places: Vec<String>,
+    /// Make this version current, which was published before
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["list", "prune"])]
+    pub(crate) version: Option<Version>,
+    /// List what was published, the newest first
+    #[arg(long, conflicts_with = "prune")]
+    pub(crate) list: bool,
+    /// Remove old versions, and what no version names
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// With --prune: the newest versions that stay, the current one included
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "prune", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep: u32,
+    /// With --prune: what is younger stays, also what no version names, for it may be on its way
+    #[arg(long, value_name = "DURATION", default_value = "7d", requires = "prune", value_parser = humantime::parse_duration)]
+    pub(crate) keep_age: std::time::Duration,
+    /// What to say where the folder comes from, such as a commit id
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) revision: Option<String>,
+    /// Say what would be done and do nothing
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) dry_run: bool,
+    /// The bucket's region (s3.region)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    /// The URL of an S3 server other than Amazon's (s3.endpoint)
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint_url: Option<String>,
+    /// The profile of the AWS configuration (s3.profile)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    #[command(flatten)]
+    pub(crate) globs: Globs,
+    /// Any other setting; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
+    pub(crate) set: Vec<(String, String)>,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[cfg(feature = "s3")]
+impl PublishArgs {
+    /// The flags that stand for settings; `source` is where to publish.
+    pub(crate) fn flags(&self, source: &str) -> Vec<Flag> {
+        let mut flags: Vec<_> = self.set.iter().map(|(name, value)| flag("--set", name, value.as_str())).collect();
+        flags.push(flag("s3://…", "source", source));
+        flags.push(flag("publish", "strategy", "s3"));
+        for (name, setting, value) in [
+            ("--region", "s3.region", &self.region),
+            ("--endpoint-url", "s3.endpoint", &self.endpoint_url),
+            ("--profile", "s3.profile", &self.profile),
+        ] {
+            flags.extend(value.as_ref().map(|value| flag(name, setting, value.as_str())));
+        }
+        flags.extend(self.globs.flags());
+        flags
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
@@ -327,11 +407,7 @@ impl SyncArgs {
         ] {
             flags.extend(value.as_ref().map(|value| flag(name, setting, value.as_str())));
         }
-        for (name, setting, globs) in
-            [("--include", "include", &self.globs.include), ("--exclude", "exclude", &self.globs.exclude)]
-        {
-            flags.extend((!globs.is_empty()).then(|| flag(name, setting, globs.clone())));
-        }
+        flags.extend(self.globs.flags());
         flags
     }
 }

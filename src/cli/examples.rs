@@ -46,6 +46,17 @@ Examples:
   dagsync verify /dags/current --expect sha256:6b51…
   dagsync verify ./dags --manifest dags.sha256",
     ),
+    #[cfg(feature = "s3")]
+    (
+        "publish",
+        "\
+Examples:
+  dagsync publish ./dags s3://bucket/dags --revision \"$(git rev-parse HEAD)\"
+  dagsync publish ./dags s3://bucket/dags --dry-run --output json
+  dagsync publish --list s3://bucket/dags
+  dagsync publish --version sha256:6b51… s3://bucket/dags      a rollback
+  dagsync publish --prune --keep 20 --keep-age 30d s3://bucket/dags",
+    ),
     (
         "config",
         "\

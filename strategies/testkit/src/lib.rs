@@ -9,9 +9,13 @@
 //! conformance::all(async || MemorySource::new()).await;
 //! # }
 //! ```
+//!
+//! With the feature `s3` there is a server in the test's own process that speaks S3: `s3::S3Double`.
 
 pub mod conformance;
 pub mod oracle;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 mod fault;
 mod harness;
