@@ -1,4 +1,5 @@
-//! A real nginx with git's own http backend: TLS from a private CA, basic authentication.
+//! A real nginx with TLS from a private CA: before git's own http backend, with basic authentication, or before a server
+//! that speaks plain HTTP.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +20,7 @@ pub(crate) const PASSWORD: &str = "correct-horse-7731";
 pub(crate) struct Nginx {
     pub(crate) port: u16,
     folder: TempDir,
-    _processes: [Process; 2],
+    _processes: Vec<Process>,
 }
 
 impl Nginx {
@@ -38,27 +39,39 @@ impl Nginx {
         Self::with_certificate(repo, -1, None)
     }
 
+    /// TLS before a server at this port.
+    pub(crate) fn before(server: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        certificates(folder.path(), 30);
+        let location = format!("proxy_pass http://127.0.0.1:{server}; proxy_set_header Host $http_host;");
+        Self::start(folder, &location, Vec::new())
+    }
+
     fn with_certificate(repo: &Repo, days: i32, guard: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         certificates(at, days);
         std::fs::write(at.join("users"), format!("{USER}:{{PLAIN}}{PASSWORD}\n")).unwrap();
         std::fs::write(at.join("password"), format!("{PASSWORD}\n")).unwrap();
-        let port = net::free_port();
         let password = format!("auth_basic dags; auth_basic_user_file {}/users;", at.display());
-        let guard = guard.unwrap_or(&password);
-        let configuration = configuration(at, port, repo.bare().parent().unwrap(), guard);
-        std::fs::write(at.join("nginx.conf"), configuration).unwrap();
+        let guard = guard.unwrap_or(&password).replace("{at}", &at.display().to_string());
         let socket = at.join("fcgi");
         let mut backend = Command::new("/usr/sbin/fcgiwrap");
         backend.args(["-f", "-c", "4", "-s"]).arg(format!("unix:{}", socket.display()));
         let backend = Process::start(&mut backend, &at.join("fcgi.log"));
         eventually("fcgiwrap listens", || socket.exists().then_some(()));
+        let location = format!("{guard}\n{}", git_backend(at, repo.bare().parent().unwrap()));
+        Self::start(folder, &location, vec![backend])
+    }
+
+    fn start(folder: TempDir, location: &str, mut processes: Vec<Process>) -> Self {
+        let (at, port) = (folder.path(), net::free_port());
+        std::fs::write(at.join("nginx.conf"), configuration(at, port, location)).unwrap();
         let mut nginx = Command::new("/usr/sbin/nginx");
         nginx.arg("-p").arg(at).arg("-c").arg(at.join("nginx.conf")).arg("-e").arg(at.join("error.log"));
-        let nginx = Process::start(&mut nginx, &at.join("nginx.log"));
+        processes.push(Process::start(&mut nginx, &at.join("nginx.log")));
         eventually("nginx listens", || net::listens(port));
-        Self { port, folder, _processes: [nginx, backend] }
+        Self { port, folder, _processes: processes }
     }
 
     /// The repository's URL here, or at a gate in front.
@@ -99,12 +112,29 @@ fn certificates(folder: &Path, days: i32) {
     shell(folder, &script);
 }
 
-fn configuration(folder: &Path, port: u16, repositories: &Path, guard: &str) -> String {
-    let at = folder.display();
-    let guard = guard.replace("{at}", &at.to_string());
-    let repositories = repositories.display();
+fn git_backend(folder: &Path, repositories: &Path) -> String {
+    let (at, repositories) = (folder.display(), repositories.display());
     let backend = PathBuf::from(run(Command::new("git").arg("--exec-path"))).join("git-http-backend");
     let backend = backend.display();
+    format!(
+        "fastcgi_pass unix:{at}/fcgi;
+         fastcgi_param SCRIPT_FILENAME {backend};
+         fastcgi_param GIT_PROJECT_ROOT {repositories};
+         fastcgi_param GIT_HTTP_EXPORT_ALL 1;
+         fastcgi_param PATH_INFO $uri;
+         fastcgi_param QUERY_STRING $query_string;
+         fastcgi_param REQUEST_METHOD $request_method;
+         fastcgi_param CONTENT_TYPE $content_type;
+         fastcgi_param CONTENT_LENGTH $content_length;
+         fastcgi_param HTTP_CONTENT_ENCODING $http_content_encoding;
+         fastcgi_param HTTP_GIT_PROTOCOL $http_git_protocol;
+         fastcgi_param REMOTE_USER $remote_user;
+         fastcgi_param REMOTE_ADDR $remote_addr;"
+    )
+}
+
+fn configuration(folder: &Path, port: u16, location: &str) -> String {
+    let at = folder.display();
     // As root, the workers must be root too: the repositories are the test's own.
     let user = if run(Command::new("id").arg("-u")) == "0" { "user root;" } else { "" };
     format!(
@@ -117,22 +147,7 @@ fn configuration(folder: &Path, port: u16, repositories: &Path, guard: &str) -> 
            server {{
              listen 127.0.0.1:{port} ssl;
              ssl_certificate {at}/server.pem; ssl_certificate_key {at}/server.key;
-             location / {{
-               {guard}
-               fastcgi_pass unix:{at}/fcgi;
-               fastcgi_param SCRIPT_FILENAME {backend};
-               fastcgi_param GIT_PROJECT_ROOT {repositories};
-               fastcgi_param GIT_HTTP_EXPORT_ALL 1;
-               fastcgi_param PATH_INFO $uri;
-               fastcgi_param QUERY_STRING $query_string;
-               fastcgi_param REQUEST_METHOD $request_method;
-               fastcgi_param CONTENT_TYPE $content_type;
-               fastcgi_param CONTENT_LENGTH $content_length;
-               fastcgi_param HTTP_CONTENT_ENCODING $http_content_encoding;
-               fastcgi_param HTTP_GIT_PROTOCOL $http_git_protocol;
-               fastcgi_param REMOTE_USER $remote_user;
-               fastcgi_param REMOTE_ADDR $remote_addr;
-             }}
+             location / {{ {location} }}
            }}
          }}\n"
     )

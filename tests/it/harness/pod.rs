@@ -60,6 +60,7 @@ pub(crate) struct Pod {
     root: PathBuf,
     port: u16,
     settings: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
     user: Option<u32>,
     process: Option<Process>,
 }
@@ -70,7 +71,8 @@ impl Pod {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("store");
         let port = net::free_port();
-        let pod = Self { folder, root, port, settings: BTreeMap::new(), user: None, process: None };
+        let (settings, environment) = (BTreeMap::new(), BTreeMap::new());
+        let pod = Self { folder, root, port, settings, environment, user: None, process: None };
         pod.set("source", source)
             .set("period", "200ms")
             .set("backoff.initial", "100ms")
@@ -106,6 +108,13 @@ impl Pod {
     pub(crate) fn change(&mut self, setting: &str, value: impl AsRef<Path>) {
         let value = value.as_ref().to_str().unwrap().to_owned();
         self.settings.insert(setting.to_owned(), value);
+    }
+
+    /// Sets a variable of its environment that is no setting, as `AWS_ACCESS_KEY_ID`.
+    #[must_use]
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
     }
 
     /// Uses the store at `root` in place of its own.
@@ -167,7 +176,7 @@ impl Pod {
     /// `dagsync run` or `dagsync once` with the pod's settings.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = dagsync();
-        command.arg(name).arg("--root").arg(&self.root);
+        command.arg(name).arg("--root").arg(&self.root).envs(&self.environment);
         if let Some(user) = self.user {
             command.uid(user).gid(0).env("HOME", "/tmp");
         }

@@ -11,6 +11,7 @@ use super::net;
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
+    pub(crate) body: String,
     headers: Vec<(String, String)>,
 }
 
@@ -21,7 +22,22 @@ impl Asked {
     }
 }
 
-type Answer = dyn Fn(&Asked) -> (u16, String) + Send + Sync;
+/// What is answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// A line each, with its end.
+    pub(crate) headers: String,
+    pub(crate) body: String,
+}
+
+impl From<(u16, String)> for Reply {
+    fn from((status, body): (u16, String)) -> Self {
+        Self { status, headers: String::new(), body }
+    }
+}
+
+type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 
 /// A server on a loopback port; its threads end with the test's process.
 #[derive(Debug)]
@@ -31,12 +47,12 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// Answers each request with a status and a body.
-    pub(crate) fn answering(answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) -> Self {
+    /// Answers each request with a status and a body, or with a whole [`Reply`].
+    pub(crate) fn answering<R: Into<Reply>>(answer: impl Fn(&Asked) -> R + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer): (_, Arc<Answer>) = (asked.clone(), Arc::new(answer));
+        let (log, answer): (_, Arc<Answer>) = (asked.clone(), Arc::new(move |asked: &Asked| answer(asked).into()));
         std::thread::spawn(move || {
             for guest in listener.incoming().flatten() {
                 let (log, answer) = (log.clone(), answer.clone());
@@ -67,11 +83,14 @@ fn serve(guest: &TcpStream, log: &Mutex<Vec<Asked>>, answer: &Answer) {
         .collect();
     let mut words = first.split(' ').map(str::to_owned);
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
-    let asked = Asked { method, path, headers };
+    let mut asked = Asked { method, path, body: String::new(), headers };
     let length = asked.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
-    let _ = reader.take(length).read_to_end(&mut Vec::new());
-    let (status, body) = answer(&asked);
+    let mut body = Vec::new();
+    let _ = reader.take(length).read_to_end(&mut body);
+    asked.body = String::from_utf8_lossy(&body).into_owned();
+    let Reply { status, headers, body } = answer(&asked);
     log.lock().unwrap().push(asked);
-    let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n");
     let _ = (&mut &*guest).write_all(format!("{head}{body}").as_bytes());
 }
