@@ -177,7 +177,7 @@ pub const SETTINGS: &[Setting] = &[
         "log.level",
         Kind::Text,
         "info",
-        "`error`, `warn`, `info`, `debug` or `trace`, also per module: `info,dagsync_strategy_git=debug`.",
+        "`error`, `warn`, `info`, `debug` or `trace`, also per module: `info,dagsync_strategy_git=debug`; libraries by name alone.",
     ),
     Setting::new(
         "log.format",

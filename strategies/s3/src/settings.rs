@@ -16,7 +16,12 @@ pub(crate) const TABLE: &[Setting] = &[
         "`prefix`: the objects below the prefix are the DAGs; `published`: `dagsync publish` wrote them; `auto`: published where its pointer is.",
     ),
     Setting::new("s3.region", Kind::Text, "", "The bucket's region; empty: as the AWS SDK finds it."),
-    Setting::new("s3.endpoint", Kind::Text, "", "The URL of an S3 server other than Amazon's."),
+    Setting::new(
+        "s3.endpoint",
+        Kind::Text,
+        "",
+        "The URL of an S3 server other than Amazon's; also `AWS_ENDPOINT_URL_S3`.",
+    ),
     Setting::new(
         "s3.addressing",
         Kind::Choice(&["auto", "path", "virtual"]),
@@ -27,7 +32,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "s3.profile",
         Kind::Text,
         "",
-        "The profile of the AWS configuration; empty: `AWS_PROFILE`, else `default`.",
+        "A profile of the AWS configuration, whose credentials alone count; empty: as the AWS SDK finds them.",
     ),
     Setting::new("s3.anonymous", Kind::Bool, "false", "Sign no request, for public buckets."),
     Setting::new("s3.role_arn", Kind::Text, "", "A role to assume with the credentials that were found."),
@@ -81,7 +86,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "s3.queue_url",
         Kind::Text,
         "",
-        "An SQS queue of S3 events, direct, from SNS or EventBridge: wakes the loop, is never believed.",
+        "An SQS queue of S3 events, direct, from SNS or EventBridge: wakes the loop, is never believed. A message wakes one pod: give each its own queue.",
     ),
     Setting::new(
         "s3.conditional_writes",

@@ -68,13 +68,14 @@ fn admit(guest: TcpStream, status: &str, to: Option<u16>, log: &Mutex<Vec<String
     };
     log.lock().unwrap().push(host.clone());
     let port = to.unwrap_or_else(|| host.rsplit_once(':').unwrap().1.parse().unwrap());
-    match path.filter(|_| status.starts_with("200")) {
-        Some(path) => forward(&guest, port, &format!("{method} /{path} HTTP/1.1"), &head[1..]),
-        None => {
+    match (status.starts_with("200"), path) {
+        (true, Some(path)) => forward(&guest, port, &format!("{method} /{path} HTTP/1.1"), &head[1..]),
+        (true, None) => {
             let _ = write!(&guest, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-            if status.starts_with("200") {
-                gate::pass(guest, port);
-            }
+            gate::pass(guest, port);
+        }
+        (false, _) => {
+            let _ = write!(&guest, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     }
 }
