@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use dagsync_testkit::s3::{Action, Op, Rule, S3Double};
 use rustix::process::Signal;
@@ -219,16 +218,19 @@ fn a_server_that_hangs_is_killed_and_comes_back_empty() {
     pods.iter_mut().for_each(|pod| drop(pod.is_on(&second)));
 }
 
-/// A server that is busy for a while is asked again within the same sync: nobody hears of it.
+/// Such requests are made again within the same sync: nobody hears of it.
 #[test]
 fn a_server_that_is_busy_for_a_moment_is_no_outage() {
     let (double, place) = double();
-    let mut pod = impatient(&place, "prefix").set("s3.attempts", "4");
+    let mut pod = place.pod().set("s3.layout", "prefix");
     pod.start_on(&write_files(&double, 0));
-    for action in [Action::status(503, "SlowDown"), Action::Reset, Action::Delay(Duration::from_millis(50))] {
-        double.inject(Rule::on(Op::Get, action).times(2));
+    for action in [Action::status(503, "SlowDown"), Action::Reset, Action::Truncate(1)] {
+        double.inject(Rule::on(Op::Get, action));
     }
     pod.is_on(&write_files(&double, 1));
-    let failed = pod.log().lines().filter(|line| line.contains("SlowDown") && !line.contains("DEBUG")).count();
-    assert_eq!(failed, 0, "{}", pod.log());
+    let log = pod.log();
+    assert_eq!(log.matches("the request is made again").count(), 3, "{log}");
+    // But that the bucket was written to, which it may have met.
+    let failures = log.lines().filter(|line| line.contains("sync failed") && !line.contains(r#""kind":"changed""#));
+    assert_eq!(failures.collect::<Vec<_>>(), [""; 0]);
 }
