@@ -3,6 +3,7 @@
 //! Two layouts: `prefix`, where the objects below the prefix are the DAGs, and `published`, which `dagsync publish`
 //! writes. Both are polled with one kind of request; an object's ETag is opaque, and content counts by our own SHA-256.
 
+mod body;
 mod client;
 mod credentials;
 mod download;

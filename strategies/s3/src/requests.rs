@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Outcome, Result, SyncContext, Tally};
 use tokio::sync::Semaphore;
 
+use crate::body::Body;
 use crate::client;
 use crate::errors::{self, Failure};
 use crate::location::Location;
@@ -40,7 +41,7 @@ pub(crate) struct Bucket {
     client: tokio::sync::Mutex<Option<Client>>,
     /// Where a server said that the bucket is.
     region: Mutex<Option<String>>,
-    throttle: Throttle,
+    pub(crate) throttle: Throttle,
     slots: Semaphore,
 }
 
@@ -359,46 +360,6 @@ impl Requests {
     pub(crate) fn show(&self, key: &str) -> String {
         let location = &self.bucket.location;
         location.show(key.strip_prefix(&location.prefix).unwrap_or(key))
-    }
-}
-
-/// A body that is being read.
-pub(crate) struct Body<'a> {
-    stream: ByteStream,
-    what: String,
-    bucket: &'a Bucket,
-    /// How long it is said to be.
-    length: Option<u64>,
-    max: u64,
-    read: u64,
-}
-
-impl Body<'_> {
-    /// The next piece; at the end it must have been as long as it was said to be, and never longer than allowed.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
-        let Self { stream, what, bucket, .. } = self;
-        let chunk = tokio::time::timeout(bucket.settings.read_timeout, stream.next()).await;
-        let stalled = |_| Error::new(ErrorKind::Timeout, "get", format!("{what}: the body stalls"));
-        let Some(chunk) = chunk.map_err(stalled)? else { return self.end().map(|()| None) };
-        let chunk = chunk.map_err(|e| errors::broken_body("get", what, &e))?;
-        self.read += chunk.len() as u64;
-        if self.read > self.max {
-            let message = format!("{}: the body is longer than {} bytes", self.what, self.max);
-            return Err(Error::new(ErrorKind::LimitExceeded, "get", message)
-                .with_hint("leave it out with an exclude glob, or raise the setting in limits"));
-        }
-        self.bucket.throttle.take(chunk.len()).await;
-        Ok(Some(chunk))
-    }
-
-    fn end(&self) -> Result<()> {
-        match self.length {
-            Some(length) if length != self.read => {
-                let message = format!("{}: {} bytes came of {length}", self.what, self.read);
-                Err(Error::new(ErrorKind::Unreachable, "get", message))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
