@@ -24,3 +24,7 @@ bench *args:
 # Side by side with git, sha256sum and find.
 compare *args:
     benches/compare {{args}}
+
+# Side by side with aws, s5cmd and rclone, on Ceph's S3.
+compare-s3 *args:
+    benches/compare-s3 {{args}}

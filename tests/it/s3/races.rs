@@ -258,31 +258,3 @@ fn a_first_publish_is_seen_whole_or_not_at_all() {
 fn slow(double: &S3Double) {
     double.inject(Rule::on(Op::Put, Action::Delay(Duration::from_millis(400))).forever());
 }
-
-#[test]
-fn scratch_flip() {
-    let (double, place) = double();
-    double.page_size(1);
-    let put = |path: &str, content: &str| drop(double.put("b", &format!("dags/{path}"), content));
-    put("a.py", "1");
-    put("b.py", "1");
-    let files = |a: &str, b: &str| [("a.py".to_owned(), a.to_owned()), ("b.py".to_owned(), b.to_owned())];
-    let version = |a, b| version_of_files(files(a, b).iter().map(|(p, c)| (p, c)));
-    let mut pod = pod_of(&place, "prefix");
-    pod.start_on(&version("1", "1"));
-    let pause = || std::thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
-    for _ in 0..5000 {
-        put("a.py", "2");
-        pause();
-        put("b.py", "2");
-        pause();
-        put("b.py", "1");
-        pause();
-        put("a.py", "1");
-        pause();
-    }
-    let published = published_by(&pod);
-    let never = version("1", "2");
-    eprintln!("{} never was: {}", published.len(), published.contains(&never));
-    assert!(!published.contains(&never));
-}
