@@ -43,6 +43,8 @@ pub(crate) struct Listing {
     pub(crate) objects: Vec<Object>,
     /// A part of the published layout that lies there, whether it is wanted or not.
     pub(crate) part: Option<String>,
+    /// How much lies there, wanted or not, folder markers included.
+    pub(crate) listed: u64,
 }
 
 /// An entry as the server has it.
@@ -311,7 +313,7 @@ impl<'a> Collector<'a> {
                     .with_hint("remove one of them, or leave it out with an exclude glob"));
             }
         }
-        Ok(Listing { objects: self.objects, part: self.part })
+        Ok(Listing { objects: self.objects, part: self.part, listed: self.listed })
     }
 
     fn location(&self) -> &crate::location::Location {
@@ -424,7 +426,7 @@ mod tests {
         let state = |etag: &str, size| {
             let path = TreePath::new("a").unwrap();
             let object = Object { path, etag: etag.into(), size, version: None, has_sha256: false };
-            Listing { objects: vec![object], part: None }.fingerprint()
+            Listing { objects: vec![object], part: None, listed: 1 }.fingerprint()
         };
         assert_eq!(state("x", 1), state("x", 1));
         assert_ne!(state("x", 1), state("y", 1));

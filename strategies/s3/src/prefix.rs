@@ -75,6 +75,13 @@ impl Prefix {
                 listing
             }
         };
+        if listing.listed == 0 {
+            let message = format!("{} holds no object", requests.location());
+            return Err(Error::new(ErrorKind::NotFound, "list", message).with_hint(
+                "check bucket and prefix; where an empty tree is meant, set allow_empty and create the folder itself, \
+                 an empty object whose key ends in a slash",
+            ));
+        }
         let name = move |_: &Interrupt| Ok((Revision::new(format!("{SCHEME}{}", listing.fingerprint())), listing));
         cx.blocking("list", name).await
     }

@@ -200,3 +200,16 @@ async fn pages_that_are_known_are_asked_for_at_once_and_change_nothing() {
         tree.extend((0..30).map(|i| (format!("5{i}x.py"), "x".to_owned())));
     }
 }
+
+#[tokio::test]
+async fn a_mistyped_prefix_is_an_error_and_no_empty_tree() {
+    let bucket = Bucket::new();
+    bucket.server.put(NAME, "team/dagz/a.py", "a");
+    for layout in ["auto", "prefix"] {
+        let error = Harness::new().sync(&*bucket.strategy(&[("layout", layout)])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.to_string().contains("s3://bucket/team/dags/ holds no object"), "{error}");
+    }
+    bucket.put("", "");
+    assert!(Harness::new().sync(&*bucket.strategy(&[])).await.unwrap().manifest.is_empty());
+}

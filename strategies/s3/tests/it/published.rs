@@ -137,6 +137,7 @@ async fn a_first_publish_is_seen_by_a_pod_whose_globs_hide_its_parts() {
     let bucket = Bucket::new();
     let (mut harness, strategy) = (Harness::new(), bucket.strategy(&[]));
     harness.filter = std::sync::Arc::new(Filter::new(&["**/*.py".to_owned()], &[]).unwrap());
+    bucket.put("", "");
     assert!(harness.sync(&*strategy).await.unwrap().manifest.is_empty());
     bucket.publish(&files(&[("a.py", "a")])).await.unwrap();
     // At the latest by the second look.
