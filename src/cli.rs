@@ -100,17 +100,28 @@ fn start_logging(global: &Global) -> Result<()> {
     })
 }
 
-/// Runs `work` until it ends; Ctrl-C tells it to end soon.
+/// Runs `work` until it ends; Ctrl-C and SIGTERM tell it to end soon.
 async fn interruptible<F: Future<Output = Result<Answer>>>(work: impl FnOnce(Interrupt) -> F) -> Result<Answer> {
     let token = CancellationToken::new();
     let work = work(Interrupt::new(token.clone(), None));
     tokio::pin!(work);
     tokio::select! {
         answer = &mut work => answer,
-        _ = tokio::signal::ctrl_c() => {
+        () = asked_to_stop() => {
             token.cancel();
             work.await
         }
+    }
+}
+
+/// Ctrl-C, or SIGTERM, which the first process of a container has to ask for.
+async fn asked_to_stop() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 
