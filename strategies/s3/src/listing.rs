@@ -84,7 +84,7 @@ impl Listing {
         // How much is behind the last known page nobody knows: one after another, so that the limits can hold.
         let (mut token, after) = (None, before.0.last().map(String::as_str));
         loop {
-            let page = page(requests, after, token.as_deref()).await?;
+            let page = page(requests, &requests.location().prefix, after, token.as_deref()).await?;
             seen.page(&page, None, &mut collector)?;
             token = next(&page, token.as_deref(), requests)?;
             if token.is_none() {
@@ -178,7 +178,7 @@ async fn stretch(requests: &Requests, after: Option<&str>, end: &str) -> Result<
     let mut pages = Vec::new();
     let mut token = None;
     while pages.len() < PAGES_OF_A_STRETCH {
-        let page = page(requests, after, token.as_deref()).await?;
+        let page = page(requests, &requests.location().prefix, after, token.as_deref()).await?;
         let is_last = last_key(&page).is_none_or(|last| last.as_str() >= end);
         token = next(&page, token.as_deref(), requests)?;
         pages.push(page);
@@ -191,7 +191,7 @@ async fn stretch(requests: &Requests, after: Option<&str>, end: &str) -> Result<
 }
 
 /// The token of the next page; a server that repeats one would keep us listing for ever.
-fn next(page: &ListObjectsV2Output, before: Option<&str>, requests: &Requests) -> Result<Option<String>> {
+pub(crate) fn next(page: &ListObjectsV2Output, before: Option<&str>, requests: &Requests) -> Result<Option<String>> {
     if page.is_truncated() != Some(true) {
         return Ok(None);
     }
@@ -209,13 +209,19 @@ fn last_key(page: &ListObjectsV2Output) -> Option<String> {
     String::from_utf8(decoder.decode(page.contents().last()?.key()?)).ok()
 }
 
-async fn page(requests: &Requests, after: Option<&str>, token: Option<&str>) -> Result<ListObjectsV2Output> {
+/// One page of what lies below `prefix`.
+pub(crate) async fn page(
+    requests: &Requests,
+    prefix: &str,
+    after: Option<&str>,
+    token: Option<&str>,
+) -> Result<ListObjectsV2Output> {
     let (location, settings) = (&requests.bucket.location, &requests.bucket.settings);
     let ask = |client: aws_sdk_s3::Client| async move {
         let request = client
             .list_objects_v2()
             .bucket(&location.bucket)
-            .prefix(&location.prefix)
+            .prefix(prefix)
             // Keys may hold what XML cannot.
             .encoding_type(EncodingType::Url)
             .set_start_after(after.filter(|_| token.is_none()).map(str::to_owned))

@@ -3,16 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::types::EncodingType;
 use dagsync_core::{Error, ErrorKind, Result, Version};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Pointer, Publisher};
-use crate::errors;
-use crate::listing::Decoder;
+use crate::listing::{self, Decoder};
 use crate::published;
 use crate::record::{BLOBS, Hex, PACKS, POINTER, PROBES, Record, VERSIONS, is_part};
-use crate::requests::{Requests, payer};
+use crate::requests::Requests;
 
 /// Objects of a published prefix at the most.
 const MAX_OBJECTS: usize = 1_000_000;
@@ -191,24 +189,12 @@ pub(super) async fn foreign(requests: &Requests) -> Result<Option<String>> {
 
 /// Every object whose name below the prefix starts with `start`.
 async fn objects(requests: &Requests, start: &str) -> Result<Objects> {
-    let (location, settings) = (&requests.bucket.location, &requests.bucket.settings);
-    let prefix = &location.key(start);
+    let location = requests.location();
+    let prefix = location.key(start);
     let mut objects = Objects::new();
     let mut token: Option<String> = None;
     loop {
-        let from = &token;
-        let ask = |client: aws_sdk_s3::Client| async move {
-            let request = client
-                .list_objects_v2()
-                .bucket(&location.bucket)
-                .prefix(prefix)
-                .encoding_type(EncodingType::Url)
-                .set_continuation_token(from.clone())
-                .set_expected_bucket_owner(settings.expected_bucket_owner.clone())
-                .set_request_payer(payer(settings));
-            request.send().await.map_err(|e| errors::explain("list", &location.to_string(), e))
-        };
-        let page = requests.attempt("list", ask).await?;
+        let page = listing::page(requests, &prefix, None, token.as_deref()).await?;
         let decoder = Decoder::of(page.encoding_type());
         for object in page.contents() {
             let key = decoder.decode(object.key().unwrap_or_default());
@@ -222,10 +208,9 @@ async fn objects(requests: &Requests, start: &str) -> Result<Objects> {
             let message = format!("{location} holds more than {MAX_OBJECTS} objects");
             return Err(Error::new(ErrorKind::LimitExceeded, "list", message));
         }
-        let next = page.next_continuation_token().map(str::to_owned);
-        if page.is_truncated() != Some(true) || next.is_none() || next == token {
+        token = listing::next(&page, token.as_deref(), requests)?;
+        if token.is_none() {
             return Ok(objects);
         }
-        token = next;
     }
 }
