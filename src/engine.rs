@@ -7,7 +7,6 @@ mod gate;
 mod isolate;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -59,6 +58,8 @@ pub struct Engine {
     writer: Option<Writer>,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
     materialized: Option<Revision>,
+    /// What was brought last lies elsewhere: what the store holds, if anything, is not what this pod serves.
+    in_place: bool,
     /// The published copy was touched: the next tree is published as a fresh one.
     tampered: bool,
     checks: u64,
@@ -104,6 +105,7 @@ impl Engine {
             isolation: Isolation::default(),
             writer: None,
             materialized: None,
+            in_place: false,
             tampered: false,
             checks: 0,
         }
@@ -184,9 +186,10 @@ impl Engine {
         let tree = self.materialize(self.context(interrupt, writer), revision, &draft).await;
         let brought = match tree {
             Ok(Tree::Staged) => self.publish(token, interrupt, writer, draft, revision).await?,
-            Ok(Tree::InPlace(path)) => {
+            Ok(Tree::InPlace(found)) => {
                 clean_up(draft).await;
-                self.read_in_place(interrupt, path).await?
+                let (writer, symlinks) = (writer.clone(), self.rules.symlinks);
+                blocking(interrupt, "note tree", move |_| writer.note_in_place(*found, symlinks)).await?
             }
             Err(error) => {
                 clean_up(draft).await;
@@ -301,14 +304,10 @@ impl Engine {
         }
     }
 
-    async fn read_in_place(&self, interrupt: &Interrupt, path: PathBuf) -> Result<Brought> {
-        let (rules, progress) = (self.rules.clone(), self.parts.progress.clone());
-        blocking(interrupt, "hash", move |interrupt| writer::read_in_place(&path, &rules, interrupt, &progress)).await
-    }
-
     fn note(&mut self, revision: Revision, brought: Brought, start: Instant) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
         let Brought { version, folder, files, bytes, published, counts, mut warnings, pruned } = brought;
+        let in_place = folder.is_none();
         if files == 0 {
             warnings.push(Warning::Other("the tree is empty: check the source, the subpath and the globs".to_owned()));
         }
@@ -337,6 +336,7 @@ impl Engine {
             status.succeed(now);
         });
         self.tampered = false;
+        self.in_place = in_place;
         self.materialized = Some(revision.clone());
         SyncReport { revision, version, published, files, counts, took }
     }

@@ -165,6 +165,21 @@ impl Store {
         Ok(Some(bytes))
     }
 
+    /// Keeps the manifest of a tree that lies elsewhere; one of an earlier such tree goes.
+    pub fn keep_manifest(&self, _lock: &StoreLock, manifest: &Manifest) -> Result<Version> {
+        let version = manifest.version();
+        let folders = self.folders()?;
+        for entry in self.names_of(Path::new(PRIVATE).join("manifests"))? {
+            let digest: Option<Digest> = entry.name.to_str().and_then(|name| name.parse().ok());
+            let kept = digest.map(Version::from);
+            if kept.is_some_and(|kept| kept != version && !folders.iter().any(|folder| folder.version() == kept)) {
+                fs::remove_file(&self.private("manifests").join(&entry.name))?;
+            }
+        }
+        fs::write_atomic(&self.manifest_path(&version), &manifest.to_bytes())?;
+        Ok(version)
+    }
+
     /// What the store remembers of revisions and times, without changing anything; `None` when it is lost.
     pub fn state(&self) -> Option<State> {
         State::load(&self.state_path())

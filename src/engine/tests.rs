@@ -1,7 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use dagsync_core::{ChangeKind, Version, async_trait};
+use dagsync_core::fs::Folder;
+use dagsync_core::index::StatIndex;
+use dagsync_core::tree::Reading;
+use dagsync_core::{ChangeKind, InPlace, SymlinkPolicy, Version, async_trait, hash_tree};
 use dagsync_testkit::{Call, Edit, Fault, FaultStrategy, Faults, MemorySource, MemoryStrategy, delete, file};
 
 use super::*;
@@ -467,8 +470,18 @@ impl Strategy for Baked {
         Ok(Revision::new("image-1"))
     }
 
-    async fn materialize(&self, _: &SyncContext, _: &Revision, _: &dagsync_core::Staging) -> Result<Tree> {
-        Ok(Tree::InPlace(self.0.clone()))
+    async fn materialize(&self, cx: &SyncContext, _: &Revision, _: &dagsync_core::Staging) -> Result<Tree> {
+        let reading = Reading {
+            filter: &cx.filter,
+            limits: &cx.limits,
+            symlinks: SymlinkPolicy::Skip,
+            index: &StatIndex::default(),
+            now: None,
+            interrupt: &cx.interrupt,
+            progress: &cx.progress,
+        };
+        let tree = hash_tree(&Folder::open(&self.0)?, &reading)?;
+        Ok(Tree::InPlace(Box::new(InPlace { path: self.0.clone(), tree })))
     }
 }
 
@@ -483,6 +496,8 @@ async fn a_tree_in_place_is_verified_and_never_copied() {
     let by_hand = format!("{}  a.py\n", dagsync_core::Digest::of("1"));
     assert_eq!(report.version, Version::from(dagsync_core::Digest::of(by_hand)));
     assert!(!report.published && !story.current("").exists());
+    let kept = Store::from(&story.config).manifest(&report.version).unwrap();
+    assert_eq!(kept.map(|manifest| manifest.len()), Some(1), "others may ask for its manifest");
 }
 
 #[path = "daemon_tests.rs"]

@@ -1,15 +1,12 @@
 //! The blocking half of the engine: everything that writes to the store, under its lock.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use dagsync_core::fs::Folder;
-use dagsync_core::index::StatIndex;
-use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Interrupt, Limits, Progress, Result, Revision, Snapshot, StagedTree, Staging, StagingCounts, StagingRules, Version,
-    Warning, hash_tree,
+    HashedTree, InPlace, Interrupt, Limits, Progress, Result, Revision, Snapshot, StagedTree, Staging, StagingCounts,
+    StagingRules, SymlinkPolicy, Version, Warning,
 };
 
 use crate::store::{
@@ -162,6 +159,23 @@ impl Writer {
         })
     }
 
+    /// Notes a tree that is served from where it lies: its manifest is kept, so that others can ask for it.
+    pub(super) fn note_in_place(&self, found: InPlace, symlinks: SymlinkPolicy) -> Result<Brought> {
+        let HashedTree { manifest, skipped, bytes, .. } = found.tree;
+        symlinks.check(&skipped)?;
+        let version = self.store.keep_manifest(&self.held().lock, &manifest)?;
+        Ok(Brought {
+            version,
+            folder: None,
+            files: manifest.len() as u64,
+            bytes,
+            published: false,
+            counts: StagingCounts::default(),
+            warnings: skipped.into_iter().map(Warning::SkippedLink).collect(),
+            pruned: 0,
+        })
+    }
+
     pub(super) fn prune(&self, keep: &KeepPolicy, interrupt: &Interrupt) -> Result<usize> {
         self.prune_held(&mut self.held(), keep, interrupt)
     }
@@ -177,27 +191,4 @@ impl Writer {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Verifies a tree that is never copied.
-pub(super) fn read_in_place(
-    path: &Path,
-    rules: &StagingRules,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<Brought> {
-    let index = StatIndex::default();
-    let StagingRules { filter, limits, symlinks, .. } = rules;
-    let reading = Reading { filter, limits, symlinks: *symlinks, index: &index, now: None, interrupt, progress };
-    let tree = hash_tree(&Folder::open(path)?, &reading)?;
-    Ok(Brought {
-        version: tree.manifest.version(),
-        folder: None,
-        files: tree.manifest.len() as u64,
-        bytes: tree.bytes,
-        published: false,
-        counts: StagingCounts::default(),
-        warnings: tree.skipped.into_iter().map(Warning::SkippedLink).collect(),
-        pruned: 0,
-    })
 }

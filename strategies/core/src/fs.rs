@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +22,10 @@ const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLO
 
 /// Bytes of names that are asked for at once.
 const NAMES_BUFFER: usize = 16 * 1024;
+
+/// What statfs(2) calls NFS, SMB (two of them), FUSE (which S3 and Google mounts are), Ceph, AFS, 9P and Lustre.
+const NETWORK: [u32; 8] =
+    [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x0102_1997, 0x0bd0_0bd0];
 
 /// An open folder. Names are resolved below it and never through a symbolic link.
 #[derive(Debug)]
@@ -65,8 +69,18 @@ impl Folder {
 
     /// The names in the folder itself.
     pub fn names(&self) -> Result<Vec<Name>> {
-        let fail = |e| Error::io("list folder", &self.path, e);
         let mut names = Vec::new();
+        self.each_name(|name, kind| {
+            names.push(Name { name: name.to_owned(), kind });
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    /// Calls `visit` with each name in the folder itself and its kind, [`FileType::Unknown`] where the file system does
+    /// not tell; for folders whose names need not fit into memory.
+    pub fn each_name(&self, mut visit: impl FnMut(&OsStr, FileType) -> Result<()>) -> Result<()> {
+        let fail = |e| Error::io("list folder", &self.path, e);
         // A handle of its own, because reading moves its position.
         let fd = rustix::fs::openat(&self.fd, ".", FOLDER, Mode::empty()).map_err(fail)?;
         let mut buffer = Vec::with_capacity(NAMES_BUFFER);
@@ -75,10 +89,41 @@ impl Folder {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push(Name { name: OsStr::from_bytes(name).to_owned(), kind: entry.file_type() });
+                visit(OsStr::from_bytes(name), entry.file_type())?;
             }
         }
-        Ok(names)
+        Ok(())
+    }
+
+    /// Another handle of the same folder.
+    pub fn again(&self) -> Result<Self> {
+        let fd = rustix::fs::openat(&self.fd, ".", FOLDER, Mode::empty())
+            .map_err(|e| Error::io("open folder", &self.path, e))?;
+        Ok(Self { fd, path: self.path.clone() })
+    }
+
+    /// Whether a network or a process of its own stands between this host and the folder's files, so that attributes may
+    /// be cached, and what was written shows its error late.
+    pub fn is_network(&self) -> bool {
+        rustix::fs::fstatfs(&self.fd).is_ok_and(|found| NETWORK.contains(&(found.f_type as u32)))
+    }
+
+    /// How many threads to read the folder with: over a network most of the time is waiting.
+    pub fn workers(&self) -> usize {
+        const MOST: usize = 16;
+        if self.is_network() { MOST } else { std::thread::available_parallelism().map_or(1, usize::from).min(MOST) }
+    }
+
+    /// As [`Folder::stat`], asking the server of a network file system where the client would answer from what it knows
+    /// (`AT_STATX_FORCE_SYNC` of statx(2)): on NFS that may be a minute old.
+    pub fn stat_fresh(&self, path: impl AsRef<OsStr>) -> Result<FileStat> {
+        let path = path.as_ref();
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        match rustix::fs::statx(&self.fd, path, flags, StatxFlags::BASIC_STATS) {
+            Ok(found) => Ok(FileStat::from(&found)),
+            Err(Errno::NOSYS | Errno::PERM) => self.stat(path),
+            Err(e) => Err(Error::io("stat", self.path.join(path), e)),
+        }
     }
 
     /// The stat of what `path` is, not of what it points to.

@@ -52,6 +52,20 @@ impl From<&rustix::fs::Stat> for FileStat {
     }
 }
 
+impl From<&rustix::fs::Statx> for FileStat {
+    fn from(s: &rustix::fs::Statx) -> Self {
+        let nanos = |t: rustix::fs::StatxTimestamp| Nanos::from(t.tv_sec) * 1_000_000_000 + Nanos::from(t.tv_nsec);
+        Self {
+            size: s.stx_size,
+            mtime: nanos(s.stx_mtime),
+            ctime: nanos(s.stx_ctime),
+            inode: s.stx_ino,
+            device: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+            mode: s.stx_mode.into(),
+        }
+    }
+}
+
 impl FileStat {
     /// Whether content cannot have changed between two stats, leaving ctime aside: linking a file moves it.
     pub fn same_content_stat(&self, other: &Self) -> bool {

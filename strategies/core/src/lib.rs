@@ -41,7 +41,7 @@ pub use registry::{Factory, Registry, Spec};
 pub use revision::Revision;
 pub use setting::{Kind, Setting};
 pub use staging::{Snapshot, StagedFile, StagedTree, Staging, StagingCounts, StagingRules};
-pub use strategy::{Strategy, SyncContext, Tree, blocking};
+pub use strategy::{InPlace, Strategy, SyncContext, Tree, blocking};
 pub use tally::{Outcome, Tally};
 pub use tree::{HashedTree, SymlinkPolicy, hash_tree};
 pub use warning::Warning;

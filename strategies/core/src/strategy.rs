@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::staging::{Snapshot, Staging};
 use crate::tally::Tally;
+use crate::tree::HashedTree;
 
 /// One kind of source.
 ///
@@ -61,12 +62,31 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
 }
 
 /// Where a tree lies after [`Strategy::materialize`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Tree {
     /// In the staging folder; it will be published.
     Staged,
-    /// Where it always lies; it is verified and never copied.
-    InPlace(PathBuf),
+    /// Where it always lies; it is never copied.
+    InPlace(Box<InPlace>),
+}
+
+impl Tree {
+    /// Whether it is in the staging folder.
+    pub const fn is_staged(&self) -> bool {
+        matches!(self, Self::Staged)
+    }
+}
+
+/// A tree that is served from where it lies.
+///
+/// Unlike one that is staged it may change at any time, so only the strategy can say what it was as `revision`: it
+/// hashes the tree itself, with [`hash_tree`](crate::hash_tree) or [`hash_listing`](crate::tree::hash_listing).
+#[derive(Debug, Clone)]
+pub struct InPlace {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What was found there.
+    pub tree: HashedTree,
 }
 
 /// What a strategy may know and use during one sync.

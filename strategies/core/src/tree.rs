@@ -17,7 +17,7 @@ use crate::links::{self, SkippedLink};
 use crate::manifest::{Digest, Entry, Manifest};
 use crate::path::TreePath;
 use crate::progress::Progress;
-use crate::walk;
+use crate::walk::{self, Attributes, Listing, vanished};
 
 /// Bytes read at once by each hashing thread.
 pub(crate) const BUFFER: usize = 128 * 1024;
@@ -90,7 +90,15 @@ pub struct HashedTree {
 /// # Errors
 /// [`ErrorKind::Changed`] when a file changed while it was read; a refused name, a limit, an I/O error.
 pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
-    let listing = walk::list(root, reading.filter, reading.limits, reading.interrupt).map_err(vanished)?;
+    let listing = walk::list(root, Attributes::Cached, reading.filter, reading.limits, reading.interrupt)?;
+    hash_listing(root, listing, reading)
+}
+
+/// As [`hash_tree`], for a caller that has listed the folder: a file that is not as it was listed is an error.
+///
+/// # Errors
+/// As [`hash_tree`].
+pub fn hash_listing(root: &Folder, listing: Listing, reading: &Reading<'_>) -> Result<HashedTree> {
     let resolved =
         links::resolve(listing.files.iter().map(|(path, _)| path), &listing.links, reading.filter, reading.limits)?;
     reading.symlinks.check(&resolved.skipped)?;
@@ -136,7 +144,7 @@ fn hash_files(root: &Folder, files: &[(TreePath, FileStat)], reading: &Reading<'
         }
         Ok(hashed)
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len().div_ceil(16)).min(16);
+    let threads = root.workers().min(files.len().div_ceil(16));
     if threads <= 1 {
         return work();
     }
@@ -191,18 +199,6 @@ pub fn hash_stream(source: &mut impl Read, buffer: &mut [u8], interrupt: &Interr
 
 pub(crate) fn stat_of(file: &File, path: &TreePath) -> Result<FileStat> {
     rustix::fs::fstat(file).map(|s| FileStat::from(&s)).map_err(|e| Error::io("stat", path.as_path(), e))
-}
-
-/// What was listed a moment ago and is no longer there, or is something else now, changed while it was read.
-fn vanished(error: Error) -> Error {
-    use rustix::io::Errno;
-    let number = error.raw_os_error().map(Errno::from_raw_os_error);
-    match number {
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO | Errno::STALE) => {
-            Error::new(ErrorKind::Changed, "hash", "the tree changed while it was read").with_source(error)
-        }
-        _ => error,
-    }
 }
 
 fn changed(path: &TreePath) -> Error {

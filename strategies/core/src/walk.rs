@@ -1,21 +1,30 @@
 //! Lists a folder: the real files with their stats, and the symbolic links, both without following anything.
+//!
+//! Many threads do it, because over a network each stat is a round trip. What waits to be listed or asked for is bounded
+//! by the limits, also in a folder of a million names.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FileType;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::fs::{Folder, Name};
+use crate::fs::Folder;
 use crate::index::FileStat;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::path::TreePath;
 
+/// Files of one folder that one thread asks for in a row.
+const BATCH: usize = 64;
+
 /// What really lies in a folder, filtered.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Regular files, sorted by path.
     pub files: Vec<(TreePath, FileStat)>,
@@ -23,91 +32,286 @@ pub struct Listing {
     pub links: BTreeMap<TreePath, Vec<u8>>,
 }
 
+/// Where attributes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attributes {
+    /// From wherever a stat takes them: a client of a network file system may know them for a while.
+    Cached,
+    /// From the server, always.
+    Fresh,
+}
+
 /// Lists `root`.
 ///
 /// # Errors
-/// A refused name, an exceeded limit, a folder that cannot be read; all with the path.
-pub fn list(root: &Folder, filter: &Filter, limits: &Limits, interrupt: &Interrupt) -> Result<Listing> {
-    let mut walk = Walk { filter, limits, interrupt, path: Vec::new(), bytes: 0, listing: Listing::default() };
-    walk.folder(root)?;
-    let mut listing = walk.listing;
+/// [`ErrorKind::Changed`] when something vanished while it was listed; a refused name, an exceeded limit, a folder that
+/// cannot be read; all with the path.
+pub fn list(
+    root: &Folder,
+    attributes: Attributes,
+    filter: &Filter,
+    limits: &Limits,
+    interrupt: &Interrupt,
+) -> Result<Listing> {
+    let first = Task { parent: Arc::new(root.again()?), path: Vec::new(), work: Work::List };
+    let queue = Queue::new(first);
+    let walk = Walk { attributes, filter, limits, interrupt, queue, files: 0.into(), folders: 0.into(), bytes: 0.into() };
+    let parts: Result<Vec<Listing>> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..root.workers()).map(|_| scope.spawn(|| walk.work())).collect();
+        let own = walk.work();
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        std::iter::once(own).chain(others.collect::<Vec<_>>()).collect()
+    });
+    let mut listing = Listing::default();
+    for mut part in parts.map_err(vanished)? {
+        listing.files.append(&mut part.files);
+        listing.links.append(&mut part.links);
+    }
     listing.files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(listing)
 }
 
+/// What was listed a moment ago and is no longer there, or is something else now, changed while it was read.
+pub(crate) fn vanished(error: Error) -> Error {
+    use rustix::io::Errno;
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    match number {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO | Errno::STALE) => {
+            Error::new(ErrorKind::Changed, "read tree", "the tree changed while it was read").with_source(error)
+        }
+        _ => error,
+    }
+}
+
+/// One piece of work, at `path` below the root.
+struct Task {
+    parent: Arc<Folder>,
+    path: Vec<u8>,
+    work: Work,
+}
+
+enum Work {
+    /// Open the folder of this name in the parent and list it.
+    Enter(OsString),
+    /// List the parent itself.
+    List,
+    /// Ask for these names in the parent.
+    Stat(Vec<OsString>),
+}
+
+/// Tasks that wait. The last in is the first out, so that few folders are open at once.
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+struct Waiting {
+    tasks: Vec<Task>,
+    /// Tasks that wait or are worked on.
+    open: usize,
+    failed: bool,
+}
+
+impl Queue {
+    fn new(first: Task) -> Self {
+        let state = Waiting { tasks: vec![first], open: 1, failed: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, task: Task) {
+        let mut state = self.lock();
+        state.tasks.push(task);
+        state.open += 1;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The next task; `None` when all is done, or one failed.
+    fn next(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if state.failed || state.open == 0 {
+                return None;
+            }
+            if let Some(task) = state.tasks.pop() {
+                return Some(task);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self, failed: bool) {
+        let mut state = self.lock();
+        state.open -= 1;
+        state.failed |= failed;
+        if state.failed || state.open == 0 {
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+}
+
 struct Walk<'a> {
+    attributes: Attributes,
     filter: &'a Filter,
     limits: &'a Limits,
     interrupt: &'a Interrupt,
-    /// Where the walk is.
-    path: Vec<u8>,
-    bytes: u64,
-    listing: Listing,
+    queue: Queue,
+    /// Links included.
+    files: AtomicU64,
+    folders: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Tells the queue that a task ended, also when it panicked: the other threads wait for it.
+struct Ending<'a>(&'a Queue, bool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.done(self.1);
+    }
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, folder: &Folder) -> Result<()> {
-        self.interrupt.check("list folder")?;
-        for entry in folder.names()? {
-            let here = self.path.len();
-            if here > 0 {
-                self.path.push(b'/');
-            }
-            self.path.extend_from_slice(entry.name.as_bytes());
-            self.entry(folder, &entry)?;
-            self.path.truncate(here);
+    fn work(&self) -> Result<Listing> {
+        let mut part = Listing::default();
+        while let Some(task) = self.queue.next() {
+            let mut ending = Ending(&self.queue, true);
+            self.run(task, &mut part)?;
+            ending.1 = false;
         }
-        Ok(())
+        Ok(part)
     }
 
-    fn entry(&mut self, folder: &Folder, entry: &Name) -> Result<()> {
-        let (kind, stat) = match entry.kind {
-            FileType::RegularFile | FileType::Unknown => {
-                let stat = folder.stat(&entry.name)?;
-                (FileType::from_raw_mode(stat.mode), Some(stat))
+    fn run(&self, task: Task, part: &mut Listing) -> Result<()> {
+        self.interrupt.check("list folder")?;
+        let Task { parent, path, work } = task;
+        match work {
+            Work::List => self.list(&parent, path, part),
+            Work::Enter(name) => self.list(&Arc::new(parent.folder(name.to_str().unwrap_or_default())?), path, part),
+            Work::Stat(names) => self.stat_all(&parent, path, &names, part),
+        }
+    }
+
+    fn list(&self, folder: &Arc<Folder>, path: Vec<u8>, part: &mut Listing) -> Result<()> {
+        if self.attributes == Attributes::Fresh {
+            folder.stat_fresh(".")?;
+        }
+        let mut here = Here::new(path);
+        let mut names = Vec::new();
+        folder.each_name(|name, kind| {
+            here.at(name, |path| match kind {
+                FileType::Directory if self.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+                FileType::Symlink if self.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+                FileType::RegularFile if self.filter.keeps_here(&lossy(path)) => {
+                    self.count_file()?;
+                    names.push(name.to_owned());
+                    Ok(())
+                }
+                FileType::Unknown => {
+                    self.count_file()?;
+                    names.push(name.to_owned());
+                    Ok(())
+                }
+                _ => Ok(()),
+            })?;
+            if names.len() >= BATCH {
+                let work = Work::Stat(std::mem::take(&mut names));
+                self.queue.push(Task { parent: folder.clone(), path: here.folder().to_vec(), work });
+                self.interrupt.check("list folder")?;
             }
-            kind => (kind, None),
+            Ok(())
+        })?;
+        self.stat_all(folder, here.into_folder(), &names, part)
+    }
+
+    fn stat_all(&self, folder: &Arc<Folder>, path: Vec<u8>, names: &[OsString], part: &mut Listing) -> Result<()> {
+        let mut here = Here::new(path);
+        names.iter().try_for_each(|name| here.at(name, |path| self.stat(folder, path, name, part)))
+    }
+
+    fn stat(&self, folder: &Arc<Folder>, path: &[u8], name: &OsStr, part: &mut Listing) -> Result<()> {
+        let stat = match self.attributes {
+            Attributes::Cached => folder.stat(name)?,
+            Attributes::Fresh => folder.stat_fresh(name)?,
         };
-        match kind {
-            FileType::Directory if self.filter.enters_here(&self.lossy()) => self.enter(folder, entry),
-            FileType::RegularFile if self.filter.keeps_here(&self.lossy()) => self.file(stat),
-            FileType::Symlink if self.filter.keeps_here(&self.lossy()) => self.link(folder.read_link(&entry.name)?),
+        match FileType::from_raw_mode(stat.mode) {
+            // What was told apart already is not asked again.
+            FileType::Directory if self.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+            FileType::Symlink if self.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+            FileType::RegularFile if self.filter.keeps_here(&lossy(path)) => {
+                let path = self.path(path)?;
+                self.limits.check_file(&path, stat.size)?;
+                let bytes = self.bytes.fetch_add(stat.size, Relaxed) + stat.size;
+                self.limits.check_total(0, bytes)?;
+                part.files.push((path, stat));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
-    /// A name that cannot be text is compared with the filter as text can be: what is left out is not refused.
-    fn lossy(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.path)
+    fn enter(&self, parent: &Arc<Folder>, path: &[u8], name: &OsStr) -> Result<()> {
+        self.path(path)?;
+        // Folders do not count, but a source of nothing but folders must end too.
+        self.limits.check_total(self.folders.fetch_add(1, Relaxed), 0)?;
+        self.queue.push(Task { parent: parent.clone(), path: path.to_vec(), work: Work::Enter(name.to_owned()) });
+        Ok(())
     }
 
-    fn path(&self) -> Result<TreePath> {
-        let path = TreePath::new(&self.path)?;
+    fn link(&self, folder: &Folder, path: &[u8], name: &OsStr, part: &mut Listing) -> Result<()> {
+        let path = self.path(path)?;
+        self.count_file()?;
+        part.links.insert(path, folder.read_link(name)?);
+        Ok(())
+    }
+
+    fn count_file(&self) -> Result<()> {
+        self.limits.check_total(self.files.fetch_add(1, Relaxed) + 1, 0)
+    }
+
+    fn path(&self, path: &[u8]) -> Result<TreePath> {
+        let path = TreePath::new(path)?;
         self.limits.check_path(&path)?;
         Ok(path)
     }
+}
 
-    fn enter(&mut self, parent: &Folder, entry: &Name) -> Result<()> {
-        self.path()?;
-        self.folder(&parent.folder(entry.name.to_str().unwrap_or_default())?)
+/// The path of a folder, to which one name at a time is appended.
+struct Here {
+    path: Vec<u8>,
+    folder: usize,
+}
+
+impl Here {
+    fn new(path: Vec<u8>) -> Self {
+        Self { folder: path.len(), path }
     }
 
-    fn file(&mut self, stat: Option<FileStat>) -> Result<()> {
-        let Some(stat) = stat else { return Ok(()) };
-        let path = self.path()?;
-        self.limits.check_file(&path, stat.size)?;
-        self.bytes += stat.size;
-        self.listing.files.push((path, stat));
-        self.check_total()
+    fn folder(&self) -> &[u8] {
+        &self.path[..self.folder]
     }
 
-    fn link(&mut self, target: Vec<u8>) -> Result<()> {
-        let path = self.path()?;
-        self.listing.links.insert(path, target);
-        self.check_total()
+    fn into_folder(self) -> Vec<u8> {
+        self.path
     }
 
-    fn check_total(&self) -> Result<()> {
-        self.limits.check_total((self.listing.files.len() + self.listing.links.len()) as u64, self.bytes)
+    fn at<T>(&mut self, name: &OsStr, visit: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+        if self.folder > 0 {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name.as_bytes());
+        let visited = visit(&self.path);
+        self.path.truncate(self.folder);
+        visited
     }
+}
+
+/// A name that cannot be text is compared with the filter as text can be: what is left out is not refused.
+fn lossy(path: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(path)
 }

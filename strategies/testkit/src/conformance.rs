@@ -162,7 +162,7 @@ fn expect_tree(synced: &Synced, files: &Files) -> Outcome {
         return Err(format!("the manifest is\n{manifest}and must be\n{want}"));
     }
     // A tree in its place may hold what the filter leaves out; a staged one may not.
-    if synced.tree == Tree::Staged {
+    if synced.tree.is_staged() {
         let found = oracle::manifest(&synced.folder).map_err(say)?;
         if found != want {
             return Err(format!("in the staging folder is\n{found}and must be\n{want}"));

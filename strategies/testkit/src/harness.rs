@@ -108,10 +108,10 @@ impl Harness {
         let staging = Staging::new(&folder, rules, self.previous.clone(), cx.interrupt.clone(), cx.progress.clone())?;
         let tree = strategy.materialize(&cx, revision, &staging).await?;
         let revision = revision.clone();
-        if let Tree::InPlace(folder) = &tree {
-            let HashedTree { manifest, skipped, .. } = self.read(folder, None)?;
+        if let Tree::InPlace(found) = &tree {
+            let HashedTree { manifest, skipped, .. } = found.tree.clone();
             let warnings = skipped.into_iter().map(Warning::SkippedLink).collect();
-            let folder = folder.clone();
+            let folder = found.path.clone();
             return Ok(Synced { revision, folder, tree, manifest, counts: StagingCounts::default(), warnings });
         }
         let staged = staging.finish()?;
@@ -127,7 +127,7 @@ impl Harness {
 
     /// Makes `synced` the version before of the next sync. A tree in its place is never one.
     pub fn publish(&mut self, synced: &Synced) -> Result<()> {
-        if synced.tree != Tree::Staged {
+        if !synced.tree.is_staged() {
             return Ok(());
         }
         let hashed = self.read(&synced.folder, Some(self.later()?))?;
