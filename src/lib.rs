@@ -30,6 +30,8 @@ pub fn strategies() -> Registry {
     let registry = registry.with(dagsync_strategy_git::FACTORY);
     #[cfg(feature = "s3")]
     let registry = registry.with(dagsync_strategy_s3::FACTORY);
+    #[cfg(feature = "volume")]
+    let registry = registry.with(dagsync_strategy_volume::FACTORY);
     registry
 }
 

@@ -8,7 +8,7 @@ pub const SETTINGS: &[Setting] = &[
         "source",
         Kind::Text,
         "",
-        "Where DAGs come from: `https://…git`, `ssh://…`, `git@host:path`, `file://…`, `s3://bucket/prefix`.",
+        "Where DAGs come from: `https://…git`, `ssh://…`, `git@host:path`, `file://…`, `s3://bucket/prefix`, `/path/on/a/volume`.",
     ),
     Setting::new("strategy", Kind::Text, "", "The strategy; empty: implied by `source`."),
     Setting::new("root", Kind::Path, "/dags", "The store's folder."),

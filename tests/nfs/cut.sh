@@ -33,7 +33,7 @@ for round in 1 2; do
     check "cut $round: HTTP answers at once" [ $slowest -lt 1000 ]
     check "cut $round: threads do not pile up" [ "$most" -le $((before + 8)) ]
     check "cut $round: threads do not pile up in place" [ "$most_in_place" -le $((before_in_place + 8)) ]
-    check "cut $round: it still is live and ready" curl -sf -m 5 -o /dev/null "${URL[cut-copy]}/livez" "${URL[cut-copy]}/readyz"
+    check "cut $round: it still is live and ready" curl -sf -m 5 -o /dev/null -o /dev/null "${URL[cut-copy]}/livez" "${URL[cut-copy]}/readyz"
     partition_heal B
     check "cut $round: both are on the new version once it is healed" took eventually on_well cut-copy cut-in-place "$next"
     note "cut: on the new version $((TOOK / 1000)) s after it was healed"

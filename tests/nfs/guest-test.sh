@@ -12,14 +12,14 @@ note "$(cat "$LOGS/version"), Linux $(uname -r), ${NFSVM_ACCEL}, $(awk '$2=="/mn
 
 for scenario in ${GT_SCENARIOS:-$ALL}; do
     note "=== $scenario"
-    began=$SECONDS before=$_KO
+    _began=$SECONDS _failed=$_KO
     AT=/mnt/efs/$scenario ON_SERVER=$EXPORT_DIR/$scenario
     mkdir -p "$ON_SERVER" && chown 50000:0 "$ON_SERVER" && chmod 775 "$ON_SERVER"
     . "./$scenario.sh"
     end_all
     rm -rf "$ON_SERVER"
-    note "$scenario took $((SECONDS - began)) s"
-    if [ $_KO != "$before" ]; then
+    note "$scenario took $((SECONDS - _began)) s"
+    if [ $_KO != "$_failed" ]; then
         for log in "$LOGS/$scenario"*.log; do echo "--- the end of $log"; tail -n 8 "$log" | cut -c1-1200; done
     fi
 done

@@ -47,7 +47,11 @@ on_well() {
 # fails NAME REGEX: its last sync failed with this
 fails() { [[ $(problem "$1") =~ $2 ]]; }
 # problem NAME: kind and message of its last error
-problem() { status "$1" | python3 -c 'import json, sys; e = json.load(sys.stdin)["last_error"]; print(e and "%(kind)s: %(message)s" % e)'; }
+problem() {
+    local json
+    json=$(status "$1") || { echo "no answer"; return; }
+    python3 -c 'import json, sys; e = json.loads(sys.argv[1])["last_error"]; print(e and "%(kind)s: %(message)s" % e)' "$json"
+}
 
 # logged NAME REGEX
 logged() { grep -qE -- "$2" "$LOGS/$1.log"; }

@@ -118,12 +118,7 @@ impl Folder {
     /// (`AT_STATX_FORCE_SYNC` of statx(2)): on NFS that may be a minute old.
     pub fn stat_fresh(&self, path: impl AsRef<OsStr>) -> Result<FileStat> {
         let path = path.as_ref();
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-        match rustix::fs::statx(&self.fd, path, flags, StatxFlags::BASIC_STATS) {
-            Ok(found) => Ok(FileStat::from(&found)),
-            Err(Errno::NOSYS | Errno::PERM) => self.stat(path),
-            Err(e) => Err(Error::io("stat", self.path.join(path), e)),
-        }
+        statx_fresh(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("stat", self.path.join(path), e))
     }
 
     /// The stat of what `path` is, not of what it points to.
@@ -223,6 +218,20 @@ impl Folder {
             at = Some(below(&at, part, FOLDER)?);
         }
         below(&at, name, flags)
+    }
+}
+
+/// The stat of an open file; the server of a network file system is asked, see [`Folder::stat_fresh`].
+pub fn stat_fresh(file: &File) -> std::io::Result<FileStat> {
+    Ok(statx_fresh(file, OsStr::new(""), AtFlags::EMPTY_PATH)?)
+}
+
+/// Where statx(2) is missing or forbidden, what the client knows must do.
+fn statx_fresh(fd: impl AsFd, path: &OsStr, flags: AtFlags) -> Result<FileStat, Errno> {
+    match rustix::fs::statx(&fd, path, flags | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
+        Ok(found) => Ok(FileStat::from(&found)),
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::statat(&fd, path, flags).map(|found| FileStat::from(&found)),
+        Err(e) => Err(e),
     }
 }
 

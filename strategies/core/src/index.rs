@@ -149,6 +149,14 @@ impl StatIndex {
         InOrder::new(&self.entries)
     }
 
+    /// Whether `files`, sorted by path, are the files that it knows, and their stats prove all of them.
+    pub fn proves_all(&self, files: &[(TreePath, FileStat)]) -> bool {
+        let proven = |((path, entry), (listed, stat)): (&(TreePath, _), &(TreePath, _))| {
+            path == listed && self.proves(entry, stat).is_some()
+        };
+        self.entries.len() == files.len() && self.entries.iter().zip(files).all(proven)
+    }
+
     /// How many files it knows.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -263,6 +271,21 @@ mod tests {
             assert_eq!(index(old, 200).proven("a", &changed), None);
         }
         assert_eq!(index(old, 101).proven("b", &old), None);
+    }
+
+    #[test]
+    fn all_files_are_proven_or_not_all() {
+        let (old, path) = (stat(100, 100), |name| TreePath::new(name).unwrap());
+        let index = index(old, 101);
+        assert!(index.proves_all(&[(path("a"), old)]));
+        for files in [
+            vec![],
+            vec![(path("b"), old)],
+            vec![(path("a"), stat(101, 101))],
+            vec![(path("a"), old), (path("b"), old)],
+        ] {
+            assert!(!index.proves_all(&files), "{files:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod index;
 pub mod links;
 pub mod tree;
 pub mod walk;
+pub mod workers;
 
 mod error;
 mod filter;

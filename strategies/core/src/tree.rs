@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::fs::Folder;
+use crate::fs::{self, Folder};
 use crate::index::{FileStat, Nanos, StatIndex};
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
@@ -18,6 +17,7 @@ use crate::manifest::{Digest, Entry, Manifest};
 use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::walk::{self, Attributes, Listing, vanished};
+use crate::workers;
 
 /// Bytes read at once by each hashing thread.
 pub(crate) const BUFFER: usize = 128 * 1024;
@@ -132,29 +132,9 @@ pub fn hash_listing(root: &Folder, listing: Listing, reading: &Reading<'_>) -> R
 type Hashed = Vec<(TreePath, (FileStat, Digest))>;
 
 fn hash_files(root: &Folder, files: &[(TreePath, FileStat)], reading: &Reading<'_>) -> Result<Hashed> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Hashed> {
-        let mut buffer = vec![0; BUFFER];
-        let mut hashed = Vec::new();
-        while let Some((path, stat)) = files.get(next.fetch_add(1, Relaxed)) {
-            let done = hash_file(root, path, stat, &mut buffer, reading);
-            // Another thread's error ends the whole: let the others stop soon.
-            let digest = done.inspect_err(|_| next.store(files.len(), Relaxed))?;
-            hashed.push((path.clone(), (*stat, digest)));
-        }
-        Ok(hashed)
-    };
-    let threads = root.workers().min(files.len().div_ceil(16));
-    if threads <= 1 {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::with_capacity(files.len());
-        for worker in workers {
-            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(all)
+    workers::for_each(files, root.workers(), |(path, stat), buffer| {
+        let digest = hash_file(root, path, stat, buffer, reading)?;
+        Ok((path.clone(), (*stat, digest)))
     })
 }
 
@@ -165,18 +145,32 @@ fn hash_file(
     buffer: &mut [u8],
     reading: &Reading<'_>,
 ) -> Result<Digest> {
-    let mut file = root.file(path.as_str()).map_err(vanished)?;
-    let before = stat_of(&file, path)?;
-    if !before.is_file() || !before.same_content_stat(listed) {
-        return Err(changed(path));
-    }
+    let mut file = open_unchanged(root, path, listed)?;
     let (digest, bytes) =
         hash_stream(&mut file, buffer, reading.interrupt).map_err(|e| e.with_context("file", path))?;
-    if bytes != listed.size || !stat_of(&file, path)?.same_content_stat(listed) {
-        return Err(changed(path));
-    }
+    check_unchanged(&file, path, listed, bytes)?;
     reading.progress.add(1, bytes);
     Ok(digest)
+}
+
+/// Opens a file that was listed with the stat `listed` and should still have it; over a network, opening asks the server.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] when it has another, or is gone.
+pub fn open_unchanged(root: &Folder, path: &TreePath, listed: &FileStat) -> Result<File> {
+    let file = root.file(path.as_str()).map_err(vanished)?;
+    let stat = stat_of(&file, path)?;
+    if stat.is_file() && stat.same_content_stat(listed) { Ok(file) } else { Err(changed(path)) }
+}
+
+/// Checks, after all of its content was read, that such a file was not written to meanwhile. The server is asked: its
+/// client may answer with what it learned when the file was opened.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] when it was.
+pub fn check_unchanged(file: &File, path: &TreePath, listed: &FileStat, bytes_read: u64) -> Result<()> {
+    let stat = fs::stat_fresh(file).map_err(|e| Error::io("stat", path.as_path(), e)).map_err(vanished)?;
+    if bytes_read == listed.size && stat.same_content_stat(listed) { Ok(()) } else { Err(changed(path)) }
 }
 
 /// Hashes everything that `source` yields; its digest and length.
@@ -202,7 +196,7 @@ pub(crate) fn stat_of(file: &File, path: &TreePath) -> Result<FileStat> {
 }
 
 fn changed(path: &TreePath) -> Error {
-    Error::new(ErrorKind::Changed, "hash", format!("{path} changed while it was read"))
+    Error::new(ErrorKind::Changed, "read tree", format!("{path} changed while it was read"))
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ pub fn list(
 ) -> Result<Listing> {
     let first = Task { parent: Arc::new(root.again()?), path: Vec::new(), work: Work::List };
     let queue = Queue::new(first);
-    let walk = Walk { attributes, filter, limits, interrupt, queue, files: 0.into(), folders: 0.into(), bytes: 0.into() };
+    let walk =
+        Walk { attributes, filter, limits, interrupt, queue, files: 0.into(), folders: 0.into(), bytes: 0.into() };
     let parts: Result<Vec<Listing>> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..root.workers()).map(|_| scope.spawn(|| walk.work())).collect();
         let own = walk.work();

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dagsync_core::{ErrorKind, Strategy, Tree};
+use dagsync_core::{ErrorKind, Strategy};
 
 use crate::harness::{Harness, Synced};
 use crate::oracle;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use dagsync_core::ErrorKind::{LimitExceeded, Refused};
-use dagsync_core::{Filter, Limits, Tree, Warning};
+use dagsync_core::{Filter, Limits, Warning};
 
 use super::{Case, Outcome, expect, expect_kind, expect_tree};
 use crate::source::{Edit, delete, file, link, script};

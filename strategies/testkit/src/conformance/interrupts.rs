@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dagsync_core::ErrorKind::{self, Cancelled, Timeout};
-use dagsync_core::{Interrupt, Tree};
+use dagsync_core::Interrupt;
 use tokio_util::sync::CancellationToken;
 
 use super::{Case, Outcome, expect, expect_kind};

@@ -1,0 +1,268 @@
+//! A plain folder as the source: read when it has been still, copied or hashed where it lies.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dagsync_core::index::{Nanos, StatIndex};
+use dagsync_core::tree::{Reading, hash_listing};
+use dagsync_core::walk::Attributes;
+use dagsync_core::{
+    Digest, Error, ErrorKind, HashedTree, InPlace, Interrupt, Result, Revision, Staging, SymlinkPolicy, SyncContext,
+    Tree, TreePath, Warning, fs,
+};
+
+use crate::Source;
+use crate::copy::Copy;
+use crate::settings::Mode;
+use crate::survey::Survey;
+
+/// Everything in it was still before it was read, so no stat is in doubt.
+const SETTLED: Nanos = Nanos::MAX;
+
+/// The layout `folder`.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    source: Arc<Source>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What an earlier process knew was read.
+    loaded: bool,
+    known: Option<Arc<Known>>,
+    /// What was resolved, until it is brought.
+    settled: Option<(Revision, Survey)>,
+}
+
+/// A state of the folder that was still, with its digests.
+#[derive(Debug)]
+struct Known {
+    revision: Revision,
+    /// `None` where an earlier process knew them.
+    links: Option<BTreeMap<TreePath, Vec<u8>>>,
+    index: StatIndex,
+}
+
+impl Known {
+    fn is(&self, survey: &Survey) -> bool {
+        let listing = &survey.listing;
+        match &self.links {
+            Some(links) => *links == listing.links && self.index.proves_all(&listing.files),
+            None => survey.revision() == self.revision,
+        }
+    }
+}
+
+impl Folders {
+    pub(crate) fn new(source: Arc<Source>) -> Self {
+        Self { source, state: Mutex::default() }
+    }
+
+    pub(crate) async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
+        let known = self.known(cx).await?;
+        let polled = if self.source.settings.fresh { Attributes::Fresh } else { Attributes::Cached };
+        let first = match self.survey(cx, polled, known).await {
+            Ok((_, Some(revision))) => return Ok(revision),
+            // What a client of a network file system remembers is no half of a proof.
+            Ok((first, None)) => Some(first).filter(|first| polled == Attributes::Fresh || !first.root.is_network()),
+            Err(error) if error.kind() == ErrorKind::Changed => None,
+            Err(error) => return Err(error),
+        };
+        let survey = self.settle(cx, first).await?;
+        let revision = survey.revision();
+        self.lock().settled = Some((revision.clone(), survey));
+        Ok(revision)
+    }
+
+    pub(crate) async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
+        let known = self.known(cx).await?;
+        let settled = self.lock().settled.take().filter(|(settled, _)| settled == revision);
+        let survey = match settled {
+            Some((_, survey)) => survey,
+            None => self.find_again(cx, revision, known.clone()).await?,
+        };
+        let (source, revision, staging, context) = (self.source.clone(), revision.clone(), staging.clone(), cx.clone());
+        let bring = move |interrupt: &Interrupt| {
+            let unknown = StatIndex::default();
+            let index = known.as_ref().map_or(&unknown, |known| &known.index);
+            let leftover = source.partial.find(&survey.listing.files).leftover;
+            let leftover =
+                leftover.map(|path| format!("{path} looks like an upload that was never finished; remove it"));
+            let (index, tree) = match source.settings.mode {
+                Mode::Copy => {
+                    leftover.into_iter().for_each(|text| staging.warn(Warning::Other(text)));
+                    (copy(&survey, index, &staging, interrupt)?, Tree::Staged)
+                }
+                Mode::InPlace => {
+                    leftover.into_iter().for_each(|text| tracing::warn!("{text}"));
+                    hash(&source.path, &survey, index, &context, interrupt)?
+                }
+            };
+            let known = Known { revision, links: Some(survey.listing.links), index };
+            known.save(&context.cache, &source.path);
+            Ok((known, tree))
+        };
+        let (known, tree) = cx.blocking("materialize", bring).await?;
+        self.lock().known = Some(Arc::new(known));
+        Ok(tree)
+    }
+
+    /// What was read before, by this process or an earlier one.
+    async fn known(&self, cx: &SyncContext) -> Result<Option<Arc<Known>>> {
+        if !self.lock().loaded {
+            let (source, cache) = (self.source.clone(), cx.cache.clone());
+            let known = cx.blocking("read index", move |_| Ok(Known::load(&cache, &source.path))).await?;
+            let mut state = self.lock();
+            state.loaded = true;
+            state.known = known.map(Arc::new);
+        }
+        Ok(self.lock().known.clone())
+    }
+
+    /// Lists the folder; also the revision of `known`, if that is what it still is.
+    async fn survey(
+        &self,
+        cx: &SyncContext,
+        attributes: Attributes,
+        known: Option<Arc<Known>>,
+    ) -> Result<(Survey, Option<Revision>)> {
+        let (source, context) = (self.source.clone(), cx.clone());
+        let list = move |interrupt: &Interrupt| {
+            source.check(&context.cache)?;
+            let survey = Survey::of(&source.path, attributes, &context.filter, &context.limits, interrupt)?;
+            let same = known.filter(|known| known.is(&survey)).map(|known| known.revision.clone());
+            Ok((survey, same))
+        };
+        cx.blocking("list", list).await
+    }
+
+    /// Looks until two looks in a row find the same.
+    async fn settle(&self, cx: &SyncContext, first: Option<Survey>) -> Result<Survey> {
+        let mut before = first;
+        let mut moving = None;
+        loop {
+            let tick = before.as_ref().map_or(Duration::ZERO, Survey::tick);
+            let pause = self.source.settings.settle.max(tick);
+            if cx.interrupt.remaining().is_some_and(|remaining| remaining <= pause) {
+                return Err(self.never_still(moving));
+            }
+            let wait = async {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            };
+            cx.interrupt.guard("settle", wait).await?;
+            match self.survey(cx, Attributes::Fresh, None).await {
+                Ok((survey, _)) => {
+                    moving = match &before {
+                        Some(before) => survey.moved(before).or_else(|| self.unfinished(&survey)),
+                        None => moving,
+                    };
+                    if before.is_some() && moving.is_none() {
+                        return Ok(survey);
+                    }
+                    before = Some(survey);
+                }
+                Err(error) if error.kind() == ErrorKind::Changed => {
+                    moving = Some(error.to_string());
+                    before = None;
+                }
+                Err(error) if error.kind() == ErrorKind::Timeout && moving.is_some() => {
+                    return Err(self.never_still(moving));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn unfinished(&self, survey: &Survey) -> Option<String> {
+        let path = self.source.partial.find(&survey.listing.files).unfinished?;
+        Some(format!("{path} looks like an upload that is not finished"))
+    }
+
+    fn never_still(&self, moving: Option<String>) -> Error {
+        let settle = humantime::format_duration(self.source.settings.settle);
+        let message = format!("{} has not been still for {settle}", self.source.path.display());
+        let error = Error::new(ErrorKind::Timeout, "settle", message);
+        match moving {
+            Some(what) => error.with_context("last", what).with_hint(
+                "what is published stays; leave files that change all the time out with an exclude glob, or raise timeout",
+            ),
+            None => error.with_hint("timeout must be longer than volume.settle"),
+        }
+    }
+
+    /// The folder in the state `revision`, if it still or again is in it.
+    async fn find_again(&self, cx: &SyncContext, revision: &Revision, known: Option<Arc<Known>>) -> Result<Survey> {
+        let known = known.filter(|known| known.revision == *revision);
+        let survey = match self.survey(cx, Attributes::Fresh, known).await? {
+            (survey, Some(_)) => survey,
+            (survey, None) => self.settle(cx, Some(survey)).await?,
+        };
+        if survey.revision() == *revision {
+            return Ok(survey);
+        }
+        let message = format!("{} is no longer in the state that was asked for", self.source.path.display());
+        Err(Error::new(ErrorKind::Changed, "materialize", message).with_context("wanted", revision))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn copy(survey: &Survey, known: &StatIndex, staging: &Staging, interrupt: &Interrupt) -> Result<StatIndex> {
+    let copy = Copy { root: &survey.root, staging, interrupt };
+    let hashed = copy.stage(&survey.listing, |path, stat| known.proven(path.as_str(), stat))?;
+    Ok(StatIndex::new(SETTLED, hashed))
+}
+
+fn hash(
+    path: &Path,
+    survey: &Survey,
+    known: &StatIndex,
+    cx: &SyncContext,
+    interrupt: &Interrupt,
+) -> Result<(StatIndex, Tree)> {
+    let reading = Reading {
+        filter: &cx.filter,
+        limits: &cx.limits,
+        symlinks: SymlinkPolicy::Skip,
+        index: known,
+        now: Some(SETTLED),
+        interrupt,
+        progress: &cx.progress,
+    };
+    let mut tree: HashedTree = hash_listing(&survey.root, survey.listing.clone(), &reading)?;
+    let index = std::mem::take(&mut tree.index);
+    Ok((index, Tree::InPlace(Box::new(InPlace { path: path.to_owned(), tree }))))
+}
+
+impl Known {
+    /// The files in the cache: digests with stats, and the revision that was read. Each source has its own.
+    fn paths(cache: &Path, source: &Path) -> (PathBuf, PathBuf) {
+        let name = Digest::of(source.as_os_str().as_encoded_bytes()).to_string();
+        (cache.join(format!("index-{name:.16}")), cache.join(format!("revision-{name:.16}")))
+    }
+
+    fn load(cache: &Path, source: &Path) -> Option<Self> {
+        const REVISION_MAX: u64 = 1024;
+        let (index, revision) = Self::paths(cache, source);
+        let index = StatIndex::load(&index);
+        let revision = fs::read(&revision, REVISION_MAX).ok().flatten().unwrap_or_default();
+        let revision = Revision::new(String::from_utf8(revision).unwrap_or_default());
+        (!index.is_empty()).then_some(Self { revision, links: None, index })
+    }
+
+    /// The index goes before the revision that says that it is whole.
+    fn save(&self, cache: &Path, source: &Path) {
+        let (index, revision) = Self::paths(cache, source);
+        let saved =
+            self.index.save(&index).and_then(|()| fs::write_atomic(&revision, self.revision.as_str().as_bytes()));
+        if let Err(error) = saved {
+            tracing::warn!(%error, "after a restart every file is read again");
+        }
+    }
+}

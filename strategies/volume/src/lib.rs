@@ -1,0 +1,152 @@
+//! The volume strategy: a folder on a shared volume (EFS, NFS, any mount) as the source, or the store that another dagsync
+//! keeps there.
+//!
+//! A folder that people and tools copy into is read only when it has been still, see `survey`. A store is followed by its
+//! link, and every file of it is compared with its manifest.
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files with other means than the code"))]
+
+mod copy;
+mod folder;
+mod mount;
+mod partial;
+mod settings;
+mod store;
+mod survey;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use dagsync_core::{
+    Error, ErrorKind, Factory, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, async_trait, fs,
+};
+
+use crate::folder::Folders;
+use crate::partial::Partial;
+use crate::settings::{Layout, Settings};
+use crate::store::Stores;
+
+/// The volume strategy.
+pub const FACTORY: Factory = Factory {
+    name: "volume",
+    about: "a folder on a shared volume, or a dagsync store there",
+    settings: settings::TABLE,
+    infers: is_path,
+    build,
+};
+
+const SCHEME: &str = "volume:";
+
+fn is_path(source: &str) -> bool {
+    source.starts_with(SCHEME) || ["/", "./", "../"].iter().any(|start| source.starts_with(start)) || source == "."
+}
+
+fn build(spec: &Spec<'_>) -> Result<Arc<dyn Strategy>> {
+    let settings = Settings::of(spec)?;
+    let partial = Partial::new(&settings.partial, settings.partial_age)?;
+    let path = std::path::absolute(spec.source.strip_prefix(SCHEME).unwrap_or(spec.source)).map_err(|e| {
+        Error::new(ErrorKind::Config, "read source", format!("{:?} is no path", spec.source)).with_source(e)
+    })?;
+    let source = Arc::new(Source { path, settings, partial });
+    let (folders, stores) = (Folders::new(source.clone()), Stores::new(source.clone()));
+    Ok(Arc::new(Volume { source, folders, stores, was_store: AtomicBool::new(false) }))
+}
+
+/// What is read, and how.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    settings: Settings,
+    partial: Partial,
+}
+
+impl Source {
+    /// What must hold before anything is read: the volume is there, and what dagsync writes is not below it.
+    fn check(&self, cache: &Path) -> Result<()> {
+        mount::require(&self.path, &self.settings.require_mount)?;
+        let real = fs::resolve(&self.path)?;
+        if let (Some(source), Some(cache)) = (real, fs::resolve(cache)?)
+            && cache.starts_with(&source)
+        {
+            let message = format!("the store's folder lies in its own source, {}", self.path.display());
+            return Err(Error::new(ErrorKind::Config, "check volume", message)
+                .with_hint("set root to a folder outside of it; what dagsync writes must not become a DAG"));
+        }
+        Ok(())
+    }
+
+    /// Whether a store lies there.
+    fn is_store(&self) -> Result<bool> {
+        let manifests = self.path.join(store::MANIFESTS);
+        Ok(fs::resolve(&manifests)?.is_some_and(|found| found.is_dir()))
+    }
+}
+
+struct Volume {
+    source: Arc<Source>,
+    folders: Folders,
+    stores: Stores,
+    /// Of the layout `auto`: a store was there, so what lies beside it are no DAGs.
+    was_store: AtomicBool,
+}
+
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&dagsync_core::printable(&self.source.path))
+    }
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Volume").field("source", &self.source.path).finish_non_exhaustive()
+    }
+}
+
+impl Volume {
+    async fn has_store(&self, cx: &SyncContext) -> Result<bool> {
+        let (source, cache) = (self.source.clone(), cx.cache.clone());
+        let was_store = self.was_store.load(Relaxed);
+        let look = move |_: &_| {
+            source.check(&cache)?;
+            match source.settings.layout {
+                Layout::Folder => Ok(false),
+                Layout::Store => Ok(true),
+                Layout::Auto => Ok(was_store || source.is_store()?),
+            }
+        };
+        let is_store = cx.blocking("open volume", look).await?;
+        self.was_store.store(is_store, Relaxed);
+        Ok(is_store)
+    }
+}
+
+#[async_trait]
+impl Strategy for Volume {
+    async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
+        if self.has_store(cx).await? { self.stores.resolve(cx).await } else { self.folders.resolve(cx).await }
+    }
+
+    async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
+        if survey::is_of_folder(revision) {
+            self.folders.materialize(cx, revision, staging).await
+        } else {
+            self.stores.materialize(cx, revision, staging).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_path;
+
+    #[test]
+    fn a_path_implies_this_strategy_and_a_url_does_not() {
+        for path in ["/mnt/efs/dags", "./dags", "../dags", ".", "volume:/mnt/efs", "volume:dags"] {
+            assert!(is_path(path), "{path}");
+        }
+        for other in ["s3://b/p", "https://h/x.git", "git@h:p", "file:///x", "dags", "image:/x", ""] {
+            assert!(!is_path(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A store as the source, kept on the volume by another dagsync: its link is followed, and what lies behind it is compared
+//! with its manifest, file by file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dagsync_core::fs::{self, Folder};
+use dagsync_core::index::StatIndex;
+use dagsync_core::tree::{Reading, hash_listing};
+use dagsync_core::walk::{self, Attributes, Listing};
+use dagsync_core::{
+    Digest, Error, ErrorKind, Filter, InPlace, Interrupt, Manifest, Result, Revision, Staging, SymlinkPolicy,
+    SyncContext, Tree, TreePath, Version, links,
+};
+use rustix::fs::FlockOperation;
+
+use crate::Source;
+use crate::copy::Copy;
+use crate::settings::Mode;
+use crate::survey;
+
+/// Where a store keeps its manifests.
+pub(crate) const MANIFESTS: &str = ".dagsync/manifests";
+/// Where a store of layout `worktrees` keeps which version each of its folders holds.
+const RECORDS: &str = ".dagsync/worktrees";
+/// As much as the store itself reads.
+const MANIFEST_MAX: u64 = 1 << 30;
+
+/// The layout `store`.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    source: Arc<Source>,
+    /// The version that is served in place: nobody removes it while its manifest is locked.
+    served: Arc<Mutex<Served>>,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    _lock: Option<File>,
+    index: StatIndex,
+}
+
+/// A published version in the store.
+struct Published {
+    folder: Folder,
+    manifest: Manifest,
+    /// Held while its files are read, so that the store keeps them.
+    lock: Option<File>,
+}
+
+impl Stores {
+    pub(crate) fn new(source: Arc<Source>) -> Self {
+        Self { source, served: Arc::default() }
+    }
+
+    pub(crate) async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
+        let source = self.source.clone();
+        cx.blocking("read link", move |_| source.linked()).await
+    }
+
+    pub(crate) async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
+        let (source, served, context) = (self.source.clone(), self.served.clone(), cx.clone());
+        let (revision, staging) = (revision.clone(), staging.clone());
+        let bring = move |interrupt: &Interrupt| {
+            let published = source.published(Path::new(revision.as_str()))?;
+            let listing =
+                walk::list(&published.folder, Attributes::Cached, &context.filter, &context.limits, interrupt)?;
+            published.check_names(&listing, &context)?;
+            match source.settings.mode {
+                Mode::Copy => published.copy(&listing, &staging, interrupt).map(|()| Tree::Staged),
+                Mode::InPlace => {
+                    let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+                    published.serve(listing, &mut served, &context, interrupt)
+                }
+            }
+        };
+        cx.blocking("materialize", bring).await
+    }
+}
+
+impl Source {
+    /// What the store's link points to, below the store's folder.
+    fn linked(&self) -> Result<Revision> {
+        // Opening the folder makes a client of NFS ask for its names again.
+        survey::open(&self.path)?;
+        let link = self.path.join(&self.settings.link);
+        let parent = link.parent().and_then(|parent| parent.strip_prefix(&self.path).ok()).unwrap_or(Path::new(""));
+        let target = read_link(&link)?.ok_or_else(|| {
+            let message = format!("{} is not there: the store has published nothing yet", link.display());
+            Error::new(ErrorKind::NotFound, "read link", message)
+                .with_hint("wait for the dagsync that writes it, or set volume.link to the name of its link")
+                .retryable()
+        })?;
+        let below = normal(&parent.join(&target)).filter(|below| {
+            let first = below.components().next();
+            first == Some(Component::Normal("versions".as_ref()))
+                || first == Some(Component::Normal(".worktrees".as_ref()))
+        });
+        match below.as_ref().and_then(|below| below.to_str()) {
+            Some(below) => Ok(Revision::new(below)),
+            None => {
+                let message = format!("{} points to {}, which is no version", link.display(), target.display());
+                Err(Error::new(ErrorKind::Refused, "read link", message)
+                    .with_hint("the link must be one that dagsync made; set volume.layout = folder for a plain folder"))
+            }
+        }
+    }
+
+    /// The version in the folder `below` the store.
+    fn published(&self, below: &Path) -> Result<Published> {
+        let version = self.version_of(below)?;
+        let path = self.path.join(MANIFESTS).join(version.hex());
+        let bytes = fs::read(&path, MANIFEST_MAX)?.ok_or_else(|| gone(below, &path))?;
+        if Version::from(Digest::of(&bytes)) != version {
+            let message = format!("{} is not the manifest of its version", path.display());
+            return Err(Error::new(ErrorKind::Mismatch, "read manifest", message)
+                .with_hint("it was edited or damaged; the dagsync that writes the store mends it")
+                .retryable());
+        }
+        let folder = Folder::open(self.path.join(below))
+            .map_err(|error| if error.is_not_found() { gone(below, &self.path.join(below)) } else { error })?;
+        Ok(Published { folder, manifest: Manifest::parse(&bytes)?, lock: hold(&path) })
+    }
+
+    fn version_of(&self, below: &Path) -> Result<Version> {
+        let parse = |text: &str| text.parse::<Digest>().ok().map(Version::from);
+        let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let version = if below.starts_with("versions") {
+            parse(name.split_once('.').map_or(name, |(hex, _)| hex))
+        } else {
+            // `<commit>@<version>`, or `<commit>.2@<version>` for what lies in `.worktrees/copy-2`.
+            let copy = below.iter().nth(1).and_then(|part| part.to_str()?.strip_prefix("copy-"));
+            let wanted = copy.map_or_else(|| format!("{name}@"), |copy| format!("{name}.{copy}@"));
+            let records = Folder::open(self.path.join(RECORDS))?.names()?;
+            records.iter().find_map(|record| parse(record.name.to_str()?.strip_prefix(&wanted)?))
+        };
+        version.ok_or_else(|| {
+            let message = format!("{} is no version that the store knows", self.path.join(below).display());
+            Error::new(ErrorKind::Changed, "read store", message)
+        })
+    }
+}
+
+impl Published {
+    /// The manifest names exactly what a reader of the folder sees, as far as the globs keep it.
+    fn check_names(&self, listing: &Listing, cx: &SyncContext) -> Result<()> {
+        let files = listing.files.iter().map(|(path, _)| path);
+        let shown = links::resolve(files, &listing.links, &cx.filter, &cx.limits)?.files;
+        let shown: BTreeMap<_, _> = shown.into_iter().collect();
+        if let Some((path, _)) =
+            shown.iter().find(|(path, origin)| self.digest(path).is_none() || self.digest(path) != self.digest(origin))
+        {
+            return Err(self.mismatch(path, "is there, but its manifest does not name it so"));
+        }
+        let keeps = |filter: &Filter, path: &TreePath| filter.keeps(path.as_str());
+        match self.manifest.entries().iter().find(|e| keeps(&cx.filter, &e.path) && !shown.contains_key(&e.path)) {
+            Some(entry) => Err(self.mismatch(&entry.path, "is missing")),
+            None => Ok(()),
+        }
+    }
+
+    fn digest(&self, path: &TreePath) -> Option<&Digest> {
+        self.manifest.get(path.as_str())
+    }
+
+    fn copy(&self, listing: &Listing, staging: &Staging, interrupt: &Interrupt) -> Result<()> {
+        let copy = Copy { root: &self.folder, staging, interrupt };
+        for (path, (_, digest)) in copy.stage(listing, |path, _| self.digest(path).copied())? {
+            if self.digest(&path) != Some(&digest) {
+                return Err(self.mismatch(&path, "is not what its manifest says"));
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(mut self, listing: Listing, served: &mut Served, cx: &SyncContext, interrupt: &Interrupt) -> Result<Tree> {
+        let reading = Reading {
+            filter: &cx.filter,
+            limits: &cx.limits,
+            symlinks: SymlinkPolicy::Skip,
+            index: &served.index,
+            // Nobody writes to a version after it was published, so its stats are older than any reading of it.
+            now: Some(i128::MAX),
+            interrupt,
+            progress: &cx.progress,
+        };
+        let mut tree = hash_listing(&self.folder, listing, &reading)?;
+        if let Some(entry) = tree.manifest.entries().iter().find(|e| self.digest(&e.path) != Some(&e.digest)) {
+            return Err(self.mismatch(&entry.path, "is not what its manifest says"));
+        }
+        *served = Served { _lock: self.lock.take(), index: std::mem::take(&mut tree.index) };
+        Ok(Tree::InPlace(Box::new(InPlace { path: self.folder.path().to_owned(), tree })))
+    }
+
+    fn mismatch(&self, path: &TreePath, how: &str) -> Error {
+        let path = self.folder.path().join(path.as_path());
+        Error::new(ErrorKind::Mismatch, "verify", format!("{} {how}", path.display()))
+            .with_hint("somebody edited the store; the dagsync that writes it publishes a fresh copy")
+            .retryable()
+    }
+}
+
+/// A version that was removed while it was looked for: a newer one is current.
+fn gone(below: &Path, path: &Path) -> Error {
+    Error::new(ErrorKind::Changed, "read store", format!("{} is gone", path.display()))
+        .with_context("version", below.display())
+}
+
+/// A name that another client of NFS has just replaced may be stale for a moment.
+fn read_link(link: &Path) -> Result<Option<PathBuf>> {
+    const TRIES: usize = 5;
+    let mut tries = 1;
+    loop {
+        match fs::read_link(link) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::STALE.raw_os_error()) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Takes the shared lock that keeps a version from being removed. Where that cannot be had, the store's `keep.age` must do.
+fn hold(manifest: &Path) -> Option<File> {
+    let file = fs::open(manifest).ok().flatten()?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok().then_some(file)
+}
+
+/// A relative path without `.` and `..`; `None` when it leaves where it starts.
+fn normal(path: &Path) -> Option<PathBuf> {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => parts.push(name),
+            Component::CurDir => {}
+            Component::ParentDir if parts.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_read_from_where_the_link_lies() {
+        let read = |path: &str| normal(Path::new(path)).map(|path| path.display().to_string());
+        assert_eq!(read("versions/abc"), Some("versions/abc".into()));
+        assert_eq!(read("a/b/../../.worktrees/c"), Some(".worktrees/c".into()));
+        assert_eq!(read("../x"), None);
+        assert_eq!(read("/x"), None);
+    }
+}
