@@ -50,8 +50,7 @@ impl Survey {
                 .with_hint(
                     "check that the volume is mounted there and that the path on it is right; where an empty \
                      tree is meant, set allow_empty and put an empty folder into it",
-                )
-                .retryable());
+                ));
         }
         Ok(Self { root, listing })
     }
@@ -111,7 +110,6 @@ pub(crate) fn open(path: &Path) -> Result<Folder> {
         Some(Errno::NOENT) => {
             Error::new(ErrorKind::NotFound, "open volume", format!("{} is not there", path.display()))
                 .with_hint("check the path and that its volume is mounted")
-                .retryable()
         }
         Some(Errno::NOTDIR) => {
             Error::new(ErrorKind::NotFound, "open volume", format!("{} is no folder", path.display()))
@@ -162,7 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().to_owned(), folder.path().join("absent")] {
             let error = survey(&path).unwrap_err();
-            assert!(error.kind() == ErrorKind::NotFound && error.is_retryable(), "{error}");
+            assert!(error.kind() == ErrorKind::NotFound && !error.is_retryable(), "{error}");
             assert!(error.to_string().contains("mounted"), "{error}");
         }
         fs::write(folder.path().join("a"), "").unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dagsync_core::{
     Filter, Interrupt, Limits, Progress, Result, Revision, Snapshot, Spec, StagedTree, Staging, StagingRules, Strategy,
-    SymlinkPolicy, SyncContext, Tally, Tree, fs::Folder, index::StatIndex,
+    SymlinkPolicy, SyncContext, Tally, fs::Folder, index::StatIndex,
 };
 use dagsync_strategy_git::FACTORY;
 use serde_json::{Value, json};

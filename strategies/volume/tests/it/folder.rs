@@ -152,7 +152,7 @@ async fn a_file_that_may_not_be_read_is_named_and_stops_the_sync() {
     }
     let (volume, harness) = (Volume::new(), Harness::new());
     volume.write("secret.py", "1");
-    fs::set_permissions(volume.at("secret.py"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(volume.at("secret.py"), fs::Permissions::from_mode(0o0)).unwrap();
     let error = error_of(&harness, &*volume.strategy(&[])).await;
     assert!(error.to_string().contains("secret.py") && error.to_string().contains("runAsUser"), "{error}");
 }

@@ -124,7 +124,7 @@ async fn a_version_that_is_served_in_place_is_locked_against_removal_until_the_n
     let strategy = store.strategy(&[("mode", "in-place")]);
     let is_held = |below: &str| {
         let path = store.path().join(".dagsync/manifests").join(below.strip_prefix("versions/").unwrap());
-        flock(&std::fs::File::open(path).unwrap(), NonBlockingLockExclusive).is_err()
+        flock(std::fs::File::open(path).unwrap(), NonBlockingLockExclusive).is_err()
     };
     let old = store.publish(&files(&[("a.py", "1")]));
     harness.sync(&*strategy).await.unwrap();
