@@ -320,6 +320,8 @@ impl Engine {
                 strategy = %name, %revision, %version, files, bytes, written = counts.written,
                 linked = counts.linked, copied = counts.copied, pruned, took_ms = took.as_millis() as u64, "published"
             );
+        } else if board.read().version != Some(version) {
+            tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "found");
         } else {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "same content");
         }

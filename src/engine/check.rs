@@ -14,9 +14,14 @@ use crate::store::{Scrub, ScrubMode, ScrubReport, State};
 impl Engine {
     /// Checks the published version. What is wrong with it is reported with its paths and counted; the next sync
     /// publishes a fresh copy. `None` when nothing is published or the store is not open; a tree that is served from where it
-    /// lies is checked by its strategy at every sync.
+    /// lies is brought again at the next sync.
     pub async fn scrub(&mut self, token: &CancellationToken, mode: ScrubMode) -> Result<Option<ScrubReport>> {
-        let Some(writer) = self.writer.clone().filter(|_| !self.in_place) else { return Ok(None) };
+        if self.in_place {
+            // The strategy alone can check it: the next sync asks for it again.
+            self.materialized = None;
+            return Ok(None);
+        }
+        let Some(writer) = self.writer.clone() else { return Ok(None) };
         let interrupt = Interrupt::new(token.clone(), None);
         let (rules, progress) = (self.rules.clone(), self.parts.progress.clone());
         let scrub = move |interrupt: &Interrupt| writer.scrub(mode, &rules, interrupt, &progress);

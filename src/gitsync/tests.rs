@@ -111,6 +111,7 @@ fn the_charts_variables_mean_what_git_sync_makes_of_them_and_nothing_is_odd() {
 fn without_options_git_syncs_defaults_hold() {
     let all = settings(&[], &[]);
     for (name, value) in [
+        ("strategy", "git"),
         ("layout", "worktrees"),
         ("http.git_sync", "true"),
         ("http.bind", ""),

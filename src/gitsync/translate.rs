@@ -17,8 +17,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest wait after a failure, unless the period is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const COOKIES: &str = "/etc/git-secret/cookie_file";
-/// What makes dagsync look like git-sync, and the listener that git-sync does not have by default.
-const LOOKS: &[(&str, &str)] = &[("layout", "worktrees"), ("http.git_sync", "true"), ("http.bind", "")];
+/// What makes dagsync look like git-sync, and the listener that git-sync does not have by default. Its repository may be a
+/// plain path.
+const LOOKS: &[(&str, &str)] =
+    &[("strategy", "git"), ("layout", "worktrees"), ("http.git_sync", "true"), ("http.bind", "")];
 
 /// The settings that options stand for.
 #[derive(Debug, Default)]
