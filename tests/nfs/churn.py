@@ -130,7 +130,7 @@ with open(known, "a") as list_of_versions:
                 missed.append(number)
                 print(f"round {number}, {way.__name__}: {version[:12]} was not reached: {[on(url) for url in urls]}", flush=True)
         else:
-            time.sleep(chance.choice([0, 0, 0.3, 1, 2.5]))
+            time.sleep(chance.choice([0, 0, 0.3, 1, 2, 3]))
 waits.sort()
 print(f"{rounds} rounds, {len(waits)} of {len(waits) + len(missed)} quiet states reached by {len(urls)} readers", end="")
 print(f", after {waits[0]:.1f} to {waits[-1]:.1f} s, median {waits[len(waits) // 2]:.1f} s" if waits else "")

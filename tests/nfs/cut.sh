@@ -1,7 +1,7 @@
 # A pod's network to the volume is cut. The mount is hard, so every call into it hangs until the network is back.
 DAGS=$AT/dags
 tree "$ON_SERVER/dags" 1
-first=$(version_of "$ON_SERVER/dags")
+first=$VERSION
 daemon cut-copy B source="$DAGS" root=/tmp/cut-B volume.mode=copy volume.settle=1s timeout=5s
 daemon cut-in-place B source="$DAGS" root=/tmp/cut-B2 volume.mode=in-place timeout=5s
 daemon cut-other C source="$DAGS" root=/tmp/cut-C volume.mode=copy volume.settle=1s timeout=5s
@@ -12,7 +12,7 @@ before=$(threads cut-copy) before_in_place=$(threads cut-in-place)
 for round in 1 2; do
     partition_start B
     tree "$ON_SERVER/dags" $((round * 10))
-    next=$(version_of "$ON_SERVER/dags")
+    next=$VERSION
     check "cut $round: a pod that is not cut goes on" eventually on_well cut-other "$next"
     for name in cut-copy cut-in-place; do
         check "cut $round: $name says that the volume does not answer" eventually fails $name 'does not answer|still hangs|did not end'
@@ -20,7 +20,7 @@ for round in 1 2; do
     done
     check "cut $round: the copy is served meanwhile" on cut-copy "$first"
     most=0 most_in_place=0 slowest=0
-    for _ in {1..20}; do
+    for _ in {1..10}; do
         for name in cut-copy cut-in-place; do
             took status $name >/dev/null || fail "cut $round: $name answers"
             [ "$TOOK" -le $slowest ] || slowest=$TOOK

@@ -1,10 +1,10 @@
 # No room on the volume, then a read-only volume.
 repository
 commit 1
-daemon full-writer A source=$REPO_URL git.depth=0 root="$AT/store" lease=6s
+daemon full-writer A source=file://$REPOSITORY git.depth=0 root="$AT/store" lease=6s
 eventually on_well full-writer "$VERSION"
-daemon full-standby C source=$REPO_URL git.depth=0 root="$AT/store" lease=6s
-mkdir "$ON_SERVER/dags" && cp -r /tmp/expected/. "$ON_SERVER/dags"
+daemon full-standby C source=file://$REPOSITORY git.depth=0 root="$AT/store" lease=6s
+mkdir "$ON_SERVER/dags" && cp -r $WORK/. "$ON_SERVER/dags"
 daemon full-copy B source="$AT/dags" root=/tmp/full-B volume.mode=copy volume.settle=1s
 daemon full-store D source="$AT/store" root=/tmp/full-D volume.mode=copy volume.settle=1s
 check "full: all are on the first version" eventually on_well full-writer full-standby full-copy full-store "$VERSION"
@@ -12,9 +12,8 @@ first=$VERSION
 
 room_is_gone() { fails full-writer 'No space left|full' || fails full-standby 'No space left|full'; }
 store_is_on() { [[ $(readlink "$ON_SERVER/store/current") = versions/$1* ]]; }
-commit 2 sh -c 'head -c 3000000 /dev/urandom >large.bin'
 fill_disk 0
-commit 3
+commit 2 3000000
 check "full: the writer says that the volume has no room" eventually room_is_gone
 note "full: $(problem full-writer)"
 note "full, standby: $(problem full-standby)"
@@ -31,10 +30,9 @@ check "full: nothing is left in the staging folder" eventually eval '[ -z "$(ls 
 
 server_readonly
 is_read_only() { fails full-writer 'Read-only file system|read-only' || fails full-standby 'Read-only file system|read-only'; }
-tree "$ON_SERVER/dags" 4
-read_only=$(version_of "$ON_SERVER/dags")
 before=$VERSION
-check "read-only: a reader copies what changes on the server" eventually on_well full-copy "$read_only"
+tree "$ON_SERVER/dags" 4
+check "read-only: a reader copies what changes on the server" eventually on_well full-copy "$VERSION"
 commit 5
 check "read-only: the writer says so" eventually is_read_only
 note "read-only: $(problem full-writer)"

@@ -1,15 +1,18 @@
 # The volume itself is the DAG folder of a pod; and stores on the volume that another dagsync writes and prunes.
 DAGS=$AT/dags
 tree "$ON_SERVER/dags" 1
-version=$(version_of "$ON_SERVER/dags")
-daemon in-place-dags B source="$DAGS" root=/tmp/in-place-B volume.mode=in-place volume.settle=1s
-check "in place: the version of the folder is reported" eventually on_well in-place-dags "$version"
+version=$VERSION
+daemon in-place-dags B source="$DAGS" root=/tmp/in-place-B volume.mode=in-place volume.settle=1s volume.fresh=true
+daemon in-place-lazy C source="$DAGS" root=/tmp/in-place-C volume.mode=in-place volume.settle=1s
+check "in place: the version of the folder is reported" eventually on_well in-place-dags in-place-lazy "$version"
 for n in 2 3 4; do
     inpod A python3 -c 'import sys; open(sys.argv[1] + "/team1/dag1.py", "r+b").write(b"# %d" % int(sys.argv[2]))' "$DAGS" $n
     version=$(version_of "$ON_SERVER/dags")
     check "in place: edit $n from another pod is reported" took eventually on_well in-place-dags "$version"
     note "in place: an edit of equal size is reported after $TOOK ms"
 done
+check "in place: without volume.fresh, when the client's cache has aged" took eventually on_well in-place-lazy "$version"
+note "in place: without volume.fresh, another $TOOK ms later"
 inpod A sh -c "mkdir $DAGS/new && echo 1 >$DAGS/new/dag.py && rm -r $DAGS/team0"
 version=$(version_of "$ON_SERVER/dags")
 check "in place: a new folder and a removed one are reported" eventually on_well in-place-dags "$version"
@@ -19,7 +22,7 @@ end_all
 
 repository
 commit 1
-daemon in-place-writer A source=$REPO_URL git.depth=0 root="$AT/store" keep.versions=2 keep.age=0s
+daemon in-place-writer A source=file://$REPOSITORY git.depth=0 root="$AT/store" keep.versions=2 keep.age=0s
 check "store: it is written" eventually on_well in-place-writer "$VERSION"
 daemon in-place-copy B source="$AT/store" root=/tmp/in-place-B3 volume.mode=copy volume.settle=1s keep.versions=1000
 daemon in-place-lives C source="$AT/store" root=/tmp/in-place-C volume.mode=in-place

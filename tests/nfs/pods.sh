@@ -1,7 +1,6 @@
 # What the scenarios are told with. Sourced by guest-test.sh after the harness's own library.
 
 LOGS=$OUT/logs
-HERE=$PWD
 PATIENCE=90                     # seconds until something that must happen counts as missing; nothing is asserted to be fast
 declare -A PID URL
 _port=8466
@@ -107,37 +106,14 @@ end_all() { [ ${#PID[@]} = 0 ] || end "${!PID[@]}"; }
 version_of() {
     (cd "$1" && find -L . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64)
 }
-# tree FOLDER N: generation N of some DAGs, with content that N decides
-tree() {
-    python3 - "$1" "$2" <<-'END'
-		import sys
-		sys.path.insert(0, ".")
-		import trees
-		folder, n = sys.argv[1:]
-		tree = {f"team{i % 3}/dag{i}.py": f"# {i} of generation {int(n) // (1 + i % 4)}\n".encode() * 40 for i in range(24)}
-		trees.write({**tree, "generation": n.encode(), "common/helpers.py": (n.encode() + b"\n") * 20000}, folder)
-	END
-}
+# tree FOLDER N: the folder becomes generation N of some DAGs; VERSION is its version
+tree() { VERSION=$(python3 make.py "$@"); }
 
 # whole ROOT: the store's current version is what its manifest says, read without any cache of another pod
 whole() { python3 -c 'import sys, trees; trees.current(sys.argv[1])' "$1"; }
 
-# A repository that every pod reaches without the volume. commit N [CMD...]: generation N, changed by CMD in the work tree.
-REPO=/tmp/dags.git WORK=/tmp/dags
-repository() {
-    rm -rf $REPO $WORK
-    git init -q --bare -b main $REPO
-    git init -q -b main $WORK
-    git -C $WORK config user.name test && git -C $WORK config user.email test@example.com
-    git -C $WORK config gc.auto 0
-    REPO_URL=file://$REPO
-}
-commit() {
-    local n=$1
-    shift
-    mkdir /tmp/generation && tree /tmp/generation "$n"
-    rm -rf ${WORK:?}/team* && cp -r /tmp/generation/. $WORK && rm -rf /tmp/generation
-    (cd $WORK && { [ $# = 0 ] || "$@"; } && git add -A && git commit -qm "$n" && git push -q $REPO HEAD:main)
-    rm -rf /tmp/expected && mkdir /tmp/expected && git -C $WORK archive HEAD | tar -x -C /tmp/expected
-    VERSION=$(version_of /tmp/expected)
-}
+# A repository that every pod reaches without the volume. commit N [BYTES]: generation N, with so much noise; sets VERSION.
+REPOSITORY=/tmp/dags.git WORK=/tmp/dags
+_git() { git --git-dir=$REPOSITORY --work-tree=$WORK -c user.name=test -c user.email=test@example.com -c gc.auto=0 "$@"; }
+repository() { rm -rf $REPOSITORY && git init -q --bare -b main $REPOSITORY; }
+commit() { tree $WORK "$@" && _git add -A && _git commit -qm "generation $1"; }

@@ -3,11 +3,11 @@
 DAGS=$AT/dags
 mkdir -p "$ON_SERVER/dags"
 for pod in B C; do
-    daemon "replaced-$pod" $pod source="$DAGS" root=/tmp/replaced-$pod volume.mode=copy volume.settle=2s volume.fresh=true \
+    daemon "replaced-$pod" $pod source="$DAGS" root=/tmp/replaced-$pod volume.mode=copy volume.settle=1s volume.fresh=true \
         keep.versions=1000 scrub.interval=5s
 done
 check "replaced: every quiet state is reached by both readers" \
-    inpod A python3 churn.py "$DAGS" /tmp/known "${GT_ROUNDS:-45}" "${URL[replaced-B]}" "${URL[replaced-C]}"
+    inpod A python3 /payload/churn.py "$DAGS" /tmp/known "${GT_ROUNDS:-45}" "${URL[replaced-B]}" "${URL[replaced-C]}"
 by_hand=$(version_of "$POD_A/replaced/dags")
 check "replaced: the version is what find, sort and sha256sum say" equal "$by_hand" "$(tail -1 /tmp/known)"
 for pod in B C; do

@@ -1,9 +1,9 @@
 # The server restarts and forgets who its clients were and what they had locked.
 repository
 commit 1
-daemon restarted-writer A source=$REPO_URL git.depth=0 root="$AT/store" lease=6s
+daemon restarted-writer A source=file://$REPOSITORY git.depth=0 root="$AT/store" lease=6s
 eventually on restarted-writer "$VERSION"
-daemon restarted-standby C source=$REPO_URL git.depth=0 root="$AT/store" lease=6s
+daemon restarted-standby C source=file://$REPOSITORY git.depth=0 root="$AT/store" lease=6s
 daemon restarted-copy B source="$AT/store" root=/tmp/restarted-B volume.mode=copy volume.settle=1s
 daemon restarted-in-place D source="$AT/store" root=/tmp/restarted-D volume.mode=in-place
 all=(restarted-writer restarted-standby restarted-copy restarted-in-place)

@@ -4,9 +4,9 @@ STORE=$AT/store
 names=(shared-a shared-a2 shared-c shared-d shared-e)
 declare -A pod=([shared-a]=A [shared-a2]=A [shared-c]=C [shared-d]=D [shared-e]=E)
 
-start() { daemon "$1" "${pod[$1]}" source=$REPO_URL git.depth=0 root=$STORE lease=6s keep.versions=50; }
-is_writer() { says "$1" '"role":"writer"'; }
-is_standby() { says "$1" '"role":"standby"'; }
+start() { daemon "$1" "${pod[$1]}" source=file://$REPOSITORY git.depth=0 root=$STORE lease=6s keep.versions=50; }
+is_writer() { says "$1" '"writer":true'; }
+is_standby() { says "$1" '"state":"standby"'; }
 # writers: the names of those who say that they write
 writers() { local name; for name in "${names[@]}"; do [ -z "${PID[$name]:-}" ] || ! is_writer "$name" || echo "$name"; done; }
 one_writer() { WRITER=$(writers); [ -n "$WRITER" ] && [ "$(wc -l <<<"$WRITER")" = 1 ]; }
@@ -19,7 +19,7 @@ commit 1
 pod_mount B /mnt/watch noac,lookupcache=none
 for name in "${names[@]}"; do start "$name"; done
 check "shared: the store gets its first version" eventually is_current "$VERSION"
-inpod B python3 watch.py /mnt/watch/shared/store >"$LOGS/shared-watch.log" 2>&1 & watch=$!
+inpod B python3 /payload/watch.py /mnt/watch/shared/store >"$LOGS/shared-watch.log" 2>&1 & watch=$!
 check "shared: exactly one of five daemons says that it writes" eventually one_writer
 note "the writer is $WRITER"
 for name in $(others "$WRITER"); do
@@ -86,6 +86,6 @@ check "ended: it was published once" published_once
 kill -TERM $watch
 check "shared: the reader never saw a torn or an older version" wait $watch
 note "$(tail -1 "$LOGS/shared-watch.log")"
-check "shared: every version in the store is whole" inpod B python3 verify.py /mnt/watch/shared/store
+check "shared: every version in the store is whole" inpod B python3 /payload/verify.py /mnt/watch/shared/store
 end_all
 umount /mnt/watch

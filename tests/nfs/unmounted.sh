@@ -1,6 +1,6 @@
 # The volume is not mounted: its mount point is an empty folder, and no reason to delete every DAG.
 tree "$ON_SERVER/dags" 1
-first=$(version_of "$ON_SERVER/dags")
+first=$VERSION
 pod_mount B /mnt/other
 inside() { nsenter -t "${PID[$1]}" --mount --net -- "${@:2}"; }
 for mode in copy in-place; do
@@ -17,7 +17,7 @@ for mode in copy in-place; do
     note "$mode: $(problem $name)"
     inside $name rm -rf /mnt/other/unmounted
     tree "$ON_SERVER/dags" 2
-    next=$(version_of "$ON_SERVER/dags")
+    next=$VERSION
     inside $name mount -t nfs4 -o "$NFSVM_MOUNT_OPTS" "$SRV_IP:/" /mnt/other
     check "unmounted, $mode: mounted again, the new version is there" eventually on_well $name "$next"
     tree "$ON_SERVER/dags" 1
