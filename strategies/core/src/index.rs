@@ -66,7 +66,24 @@ impl From<&rustix::fs::Statx> for FileStat {
     }
 }
 
+/// What must be equal in two stats of a file that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Same {
+    /// All but ctime, which moves when somebody links the file: versions in a store share theirs.
+    Content,
+    /// ctime too: mtime can be set back, as `cp -p` does.
+    Everything,
+}
+
 impl FileStat {
+    /// Whether a file with this stat and one with `other` are the same, unchanged.
+    pub fn is(&self, other: &Self, same: Same) -> bool {
+        match same {
+            Same::Content => self.same_content_stat(other),
+            Same::Everything => self.same(other),
+        }
+    }
+
     /// Whether content cannot have changed between two stats, leaving ctime aside: linking a file moves it.
     pub fn same_content_stat(&self, other: &Self) -> bool {
         (self.size, self.mtime, self.inode) == (other.size, other.mtime, other.inode)

@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::fs::{self, Folder};
-use crate::index::{FileStat, Nanos, StatIndex};
+use crate::index::{FileStat, Nanos, Same, StatIndex};
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::links::{self, SkippedLink};
 use crate::manifest::{Digest, Entry, Manifest};
 use crate::path::TreePath;
 use crate::progress::Progress;
-use crate::walk::{self, Attributes, Listing, vanished};
+use crate::walk::{self, Listing, Walk, vanished};
 use crate::workers;
 
 /// Bytes read at once by each hashing thread.
@@ -90,15 +90,15 @@ pub struct HashedTree {
 /// # Errors
 /// [`ErrorKind::Changed`] when a file changed while it was read; a refused name, a limit, an I/O error.
 pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
-    let listing = walk::list(root, Attributes::Cached, reading.filter, reading.limits, reading.interrupt)?;
-    hash_listing(root, listing, reading)
+    let listing = walk::list(root, &Walk::new(reading.filter, reading.limits, reading.interrupt))?;
+    hash_listing(root, listing, Same::Content, reading)
 }
 
-/// As [`hash_tree`], for a caller that has listed the folder: a file that is not as it was listed is an error.
+/// As [`hash_tree`], for a caller that has listed the folder: a file that is not the `same` as it was listed is an error.
 ///
 /// # Errors
 /// As [`hash_tree`].
-pub fn hash_listing(root: &Folder, listing: Listing, reading: &Reading<'_>) -> Result<HashedTree> {
+pub fn hash_listing(root: &Folder, listing: Listing, same: Same, reading: &Reading<'_>) -> Result<HashedTree> {
     let resolved =
         links::resolve(listing.files.iter().map(|(path, _)| path), &listing.links, reading.filter, reading.limits)?;
     reading.symlinks.check(&resolved.skipped)?;
@@ -115,7 +115,7 @@ pub fn hash_listing(root: &Folder, listing: Listing, reading: &Reading<'_>) -> R
     }
     reading.progress.start("hash", unknown.len() as u64);
     let files_read = unknown.len() as u64;
-    known.extend(hash_files(root, &unknown, reading)?);
+    known.extend(hash_files(root, &unknown, same, reading)?);
     let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
 
     let links = listing.links.into_keys().collect();
@@ -131,9 +131,9 @@ pub fn hash_listing(root: &Folder, listing: Listing, reading: &Reading<'_>) -> R
 
 type Hashed = Vec<(TreePath, (FileStat, Digest))>;
 
-fn hash_files(root: &Folder, files: &[(TreePath, FileStat)], reading: &Reading<'_>) -> Result<Hashed> {
+fn hash_files(root: &Folder, files: &[(TreePath, FileStat)], same: Same, reading: &Reading<'_>) -> Result<Hashed> {
     workers::for_each(files, root.workers(), |(path, stat), buffer| {
-        let digest = hash_file(root, path, stat, buffer, reading)?;
+        let digest = hash_file(root, path, (stat, same), buffer, reading)?;
         Ok((path.clone(), (*stat, digest)))
     })
 }
@@ -141,14 +141,14 @@ fn hash_files(root: &Folder, files: &[(TreePath, FileStat)], reading: &Reading<'
 fn hash_file(
     root: &Folder,
     path: &TreePath,
-    listed: &FileStat,
+    (listed, same): (&FileStat, Same),
     buffer: &mut [u8],
     reading: &Reading<'_>,
 ) -> Result<Digest> {
-    let mut file = open_unchanged(root, path, listed)?;
+    let mut file = open_unchanged(root, path, listed, same)?;
     let (digest, bytes) =
         hash_stream(&mut file, buffer, reading.interrupt).map_err(|e| e.with_context("file", path))?;
-    check_unchanged(&file, path, listed, bytes)?;
+    check_unchanged(&file, path, listed, same, bytes)?;
     reading.progress.add(1, bytes);
     Ok(digest)
 }
@@ -157,10 +157,10 @@ fn hash_file(
 ///
 /// # Errors
 /// [`ErrorKind::Changed`] when it has another, or is gone.
-pub fn open_unchanged(root: &Folder, path: &TreePath, listed: &FileStat) -> Result<File> {
+pub fn open_unchanged(root: &Folder, path: &TreePath, listed: &FileStat, same: Same) -> Result<File> {
     let file = root.file(path.as_str()).map_err(vanished)?;
     let stat = stat_of(&file, path)?;
-    if stat.is_file() && stat.same_content_stat(listed) { Ok(file) } else { Err(changed(path)) }
+    if stat.is_file() && stat.is(listed, same) { Ok(file) } else { Err(changed(path)) }
 }
 
 /// Checks, after all of its content was read, that such a file was not written to meanwhile. The server is asked: its
@@ -168,9 +168,9 @@ pub fn open_unchanged(root: &Folder, path: &TreePath, listed: &FileStat) -> Resu
 ///
 /// # Errors
 /// [`ErrorKind::Changed`] when it was.
-pub fn check_unchanged(file: &File, path: &TreePath, listed: &FileStat, bytes_read: u64) -> Result<()> {
+pub fn check_unchanged(file: &File, path: &TreePath, listed: &FileStat, same: Same, bytes_read: u64) -> Result<()> {
     let stat = fs::stat_fresh(file).map_err(|e| Error::io("stat", path.as_path(), e)).map_err(vanished)?;
-    if bytes_read == listed.size && stat.same_content_stat(listed) { Ok(()) } else { Err(changed(path)) }
+    if bytes_read == listed.size && stat.is(listed, same) { Ok(()) } else { Err(changed(path)) }
 }
 
 /// Hashes everything that `source` yields; its digest and length.

@@ -102,7 +102,7 @@ fn hash_one(dir: &Path, listed: &FileStat) -> Result<Digest> {
         interrupt: &Interrupt::never(),
         progress: &given.progress,
     };
-    hash_file(&Folder::open(dir).unwrap(), &path("a.py"), listed, &mut [0; 1024], &reading)
+    hash_file(&Folder::open(dir).unwrap(), &path("a.py"), (listed, Same::Content), &mut [0; 1024], &reading)
 }
 
 #[test]

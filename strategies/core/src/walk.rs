@@ -18,7 +18,7 @@ use crate::fs::Folder;
 use crate::index::FileStat;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
-use crate::path::TreePath;
+use crate::path::{TreePath, printable};
 
 /// Files of one folder that one thread asks for in a row.
 const BATCH: usize = 64;
@@ -30,6 +30,8 @@ pub struct Listing {
     pub files: Vec<(TreePath, FileStat)>,
     /// Symbolic links and where they point.
     pub links: BTreeMap<TreePath, Vec<u8>>,
+    /// Files with names that were watched for, whether they belong to the tree or not; sorted by path.
+    pub watched: Vec<(String, FileStat)>,
 }
 
 /// Where attributes come from.
@@ -41,22 +43,43 @@ pub enum Attributes {
     Fresh,
 }
 
+/// How to list a folder.
+#[derive(Clone, Copy)]
+pub struct Walk<'a> {
+    /// Which files belong to it.
+    pub filter: &'a Filter,
+    /// How large it may be.
+    pub limits: &'a Limits,
+    /// When to stop.
+    pub interrupt: &'a Interrupt,
+    /// Where attributes come from.
+    pub attributes: Attributes,
+    /// Names to tell of besides, by their paths, also those of files that the filter leaves out.
+    pub watch: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
+}
+
+impl<'a> Walk<'a> {
+    /// With attributes from wherever, and no names to watch.
+    pub fn new(filter: &'a Filter, limits: &'a Limits, interrupt: &'a Interrupt) -> Self {
+        Self { filter, limits, interrupt, attributes: Attributes::Cached, watch: None }
+    }
+}
+
+impl std::fmt::Debug for Walk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Walk").field("attributes", &self.attributes).finish_non_exhaustive()
+    }
+}
+
 /// Lists `root`.
 ///
 /// # Errors
 /// [`ErrorKind::Changed`] when something vanished while it was listed; a refused name, an exceeded limit, a folder that
 /// cannot be read; all with the path.
-pub fn list(
-    root: &Folder,
-    attributes: Attributes,
-    filter: &Filter,
-    limits: &Limits,
-    interrupt: &Interrupt,
-) -> Result<Listing> {
+pub fn list(root: &Folder, walk: &Walk<'_>) -> Result<Listing> {
     let first = Task { parent: Arc::new(root.again()?), path: Vec::new(), work: Work::List };
     let queue = Queue::new(first);
-    let walk =
-        Walk { attributes, filter, limits, interrupt, queue, files: 0.into(), folders: 0.into(), bytes: 0.into() };
+    let walk = Walking { how: *walk, queue, files: 0.into(), folders: 0.into(), bytes: 0.into() };
     let parts: Result<Vec<Listing>> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..root.workers()).map(|_| scope.spawn(|| walk.work())).collect();
         let own = walk.work();
@@ -67,7 +90,9 @@ pub fn list(
     for mut part in parts.map_err(vanished)? {
         listing.files.append(&mut part.files);
         listing.links.append(&mut part.links);
+        listing.watched.append(&mut part.watched);
     }
+    listing.watched.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     listing.files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(listing)
 }
@@ -156,11 +181,8 @@ impl Queue {
     }
 }
 
-struct Walk<'a> {
-    attributes: Attributes,
-    filter: &'a Filter,
-    limits: &'a Limits,
-    interrupt: &'a Interrupt,
+struct Walking<'a> {
+    how: Walk<'a>,
     queue: Queue,
     /// Links included.
     files: AtomicU64,
@@ -177,7 +199,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-impl Walk<'_> {
+impl Walking<'_> {
     fn work(&self) -> Result<Listing> {
         let mut part = Listing::default();
         while let Some(task) = self.queue.next() {
@@ -189,7 +211,7 @@ impl Walk<'_> {
     }
 
     fn run(&self, task: Task, part: &mut Listing) -> Result<()> {
-        self.interrupt.check("list folder")?;
+        self.how.interrupt.check("list folder")?;
         let Task { parent, path, work } = task;
         match work {
             Work::List => self.list(&parent, path, part),
@@ -199,16 +221,16 @@ impl Walk<'_> {
     }
 
     fn list(&self, folder: &Arc<Folder>, path: Vec<u8>, part: &mut Listing) -> Result<()> {
-        if self.attributes == Attributes::Fresh {
+        if self.how.attributes == Attributes::Fresh {
             folder.stat_fresh(".")?;
         }
         let mut here = Here::new(path);
         let mut names = Vec::new();
         folder.each_name(|name, kind| {
             here.at(name, |path| match kind {
-                FileType::Directory if self.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
-                FileType::Symlink if self.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
-                FileType::RegularFile if self.filter.keeps_here(&lossy(path)) => {
+                FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+                FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+                FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) || self.watches(path) => {
                     self.count_file()?;
                     names.push(name.to_owned());
                     Ok(())
@@ -223,7 +245,7 @@ impl Walk<'_> {
             if names.len() >= BATCH {
                 let work = Work::Stat(std::mem::take(&mut names));
                 self.queue.push(Task { parent: folder.clone(), path: here.folder().to_vec(), work });
-                self.interrupt.check("list folder")?;
+                self.how.interrupt.check("list folder")?;
             }
             Ok(())
         })?;
@@ -236,30 +258,40 @@ impl Walk<'_> {
     }
 
     fn stat(&self, folder: &Arc<Folder>, path: &[u8], name: &OsStr, part: &mut Listing) -> Result<()> {
-        let stat = match self.attributes {
+        let stat = match self.how.attributes {
             Attributes::Cached => folder.stat(name)?,
             Attributes::Fresh => folder.stat_fresh(name)?,
         };
         match FileType::from_raw_mode(stat.mode) {
             // What was told apart already is not asked again.
-            FileType::Directory if self.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
-            FileType::Symlink if self.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
-            FileType::RegularFile if self.filter.keeps_here(&lossy(path)) => {
-                let path = self.path(path)?;
-                self.limits.check_file(&path, stat.size)?;
-                let bytes = self.bytes.fetch_add(stat.size, Relaxed) + stat.size;
-                self.limits.check_total(0, bytes)?;
-                part.files.push((path, stat));
-                Ok(())
+            FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+            FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+            FileType::RegularFile if self.watches(path) => {
+                part.watched.push((printable(OsStr::from_bytes(path)), stat));
+                if self.how.filter.keeps_here(&lossy(path)) { self.file(path, stat, part) } else { Ok(()) }
             }
+            FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) => self.file(path, stat, part),
             _ => Ok(()),
         }
+    }
+
+    fn watches(&self, path: &[u8]) -> bool {
+        self.how.watch.is_some_and(|watch| watch(&lossy(path)))
+    }
+
+    fn file(&self, path: &[u8], stat: FileStat, part: &mut Listing) -> Result<()> {
+        let path = self.path(path)?;
+        self.how.limits.check_file(&path, stat.size)?;
+        let bytes = self.bytes.fetch_add(stat.size, Relaxed) + stat.size;
+        self.how.limits.check_total(0, bytes)?;
+        part.files.push((path, stat));
+        Ok(())
     }
 
     fn enter(&self, parent: &Arc<Folder>, path: &[u8], name: &OsStr) -> Result<()> {
         self.path(path)?;
         // Folders do not count, but a source of nothing but folders must end too.
-        self.limits.check_total(self.folders.fetch_add(1, Relaxed), 0)?;
+        self.how.limits.check_total(self.folders.fetch_add(1, Relaxed), 0)?;
         self.queue.push(Task { parent: parent.clone(), path: path.to_vec(), work: Work::Enter(name.to_owned()) });
         Ok(())
     }
@@ -272,12 +304,12 @@ impl Walk<'_> {
     }
 
     fn count_file(&self) -> Result<()> {
-        self.limits.check_total(self.files.fetch_add(1, Relaxed) + 1, 0)
+        self.how.limits.check_total(self.files.fetch_add(1, Relaxed) + 1, 0)
     }
 
     fn path(&self, path: &[u8]) -> Result<TreePath> {
         let path = TreePath::new(path)?;
-        self.limits.check_path(&path)?;
+        self.how.limits.check_path(&path)?;
         Ok(path)
     }
 }

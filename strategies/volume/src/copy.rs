@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 
 use dagsync_core::fs::Folder;
-use dagsync_core::index::FileStat;
+use dagsync_core::index::{FileStat, Same};
 use dagsync_core::tree::{check_unchanged, hash_stream, open_unchanged};
 use dagsync_core::walk::Listing;
 use dagsync_core::{Digest, Error, Interrupt, Result, Staging, TreePath, workers};
@@ -18,6 +18,8 @@ pub(crate) type Hashed = Vec<(TreePath, (FileStat, Digest))>;
 #[derive(Debug)]
 pub(crate) struct Copy<'a> {
     pub(crate) root: &'a Folder,
+    /// What must not change while a file is read.
+    pub(crate) same: Same,
     pub(crate) staging: &'a Staging,
     pub(crate) interrupt: &'a Interrupt,
 }
@@ -47,12 +49,12 @@ impl Copy<'_> {
         {
             return Ok(digest);
         }
-        let mut file = open_unchanged(self.root, path, stat)?;
+        let mut file = open_unchanged(self.root, path, stat, self.same)?;
         if stat.size <= IN_MEMORY {
             let mut content = Vec::with_capacity(stat.size as usize + 1);
             let read = (&mut file).take(stat.size + 1).read_to_end(&mut content);
             let bytes = read.map_err(|e| Error::io("read", self.root.path().join(path.as_path()), e))?;
-            check_unchanged(&file, path, stat, bytes as u64)?;
+            check_unchanged(&file, path, stat, self.same, bytes as u64)?;
             return match known {
                 Some(_) => self.staging.write_bytes(path, executable, &content),
                 None => self.staging.reuse_or_write(path, executable, &content),
@@ -61,7 +63,7 @@ impl Copy<'_> {
         if known.is_none() && self.staging.replaces(path, stat.size) {
             let (digest, bytes) =
                 hash_stream(&mut file, buffer, self.interrupt).map_err(|e| e.with_context("file", path))?;
-            check_unchanged(&file, path, stat, bytes)?;
+            check_unchanged(&file, path, stat, self.same, bytes)?;
             if self.staging.reuse(path, executable, &digest)? {
                 return Ok(digest);
             }
@@ -70,7 +72,7 @@ impl Copy<'_> {
         let mut content = Counted { source: &mut file, bytes: 0 };
         let digest = self.staging.write(path, executable, &mut content)?;
         let bytes = content.bytes;
-        check_unchanged(&file, path, stat, bytes)?;
+        check_unchanged(&file, path, stat, self.same, bytes)?;
         Ok(digest)
     }
 }

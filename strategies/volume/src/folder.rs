@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dagsync_core::index::{Nanos, StatIndex};
+use dagsync_core::fs::Folder;
+use dagsync_core::index::{Nanos, Same, StatIndex};
 use dagsync_core::tree::{Reading, hash_listing};
-use dagsync_core::walk::Attributes;
+use dagsync_core::walk::{Attributes, Walk};
 use dagsync_core::{
     Digest, Error, ErrorKind, HashedTree, InPlace, Interrupt, Result, Revision, Staging, SymlinkPolicy, SyncContext,
     Tree, TreePath, Warning, fs,
@@ -15,8 +16,9 @@ use dagsync_core::{
 
 use crate::Source;
 use crate::copy::Copy;
-use crate::settings::Mode;
-use crate::survey::Survey;
+use crate::settings::{Layout, Mode};
+use crate::store;
+use crate::survey::{self, Survey};
 
 /// Everything in it was still before it was read, so no stat is in doubt.
 const SETTLED: Nanos = Nanos::MAX;
@@ -56,25 +58,40 @@ impl Known {
     }
 }
 
+/// What a look at the folder found.
+enum Found {
+    /// The store of another dagsync, of which the files in it are no DAGs.
+    Store,
+    /// What was brought before, and its revision.
+    Known(Survey, Revision),
+    /// Something else.
+    New(Survey),
+}
+
 impl Folders {
     pub(crate) fn new(source: Arc<Source>) -> Self {
         Self { source, state: Mutex::default() }
     }
 
-    pub(crate) async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
+    /// The state that the folder is in and was still in; `None` when it is a store.
+    pub(crate) async fn resolve(&self, cx: &SyncContext) -> Result<Option<Revision>> {
         let known = self.known(cx).await?;
+        let was_there = known.is_some();
         let polled = if self.source.settings.fresh { Attributes::Fresh } else { Attributes::Cached };
         let first = match self.survey(cx, polled, known).await {
-            Ok((_, Some(revision))) => return Ok(revision),
+            Ok(Found::Store) => return Ok(None),
+            Ok(Found::Known(_, revision)) => return Ok(Some(revision)),
             // What a client of a network file system remembers is no half of a proof.
-            Ok((first, None)) => Some(first).filter(|first| polled == Attributes::Fresh || !first.root.is_network()),
-            Err(error) if error.kind() == ErrorKind::Changed => None,
+            Ok(Found::New(first)) => {
+                Some(first).filter(|first| polled == Attributes::Fresh || !first.root.is_network())
+            }
+            Err(error) if may_pass(&error, was_there) => None,
             Err(error) => return Err(error),
         };
-        let survey = self.settle(cx, first).await?;
+        let Some(survey) = self.settle(cx, first).await? else { return Ok(None) };
         let revision = survey.revision();
         self.lock().settled = Some((revision.clone(), survey));
-        Ok(revision)
+        Ok(Some(revision))
     }
 
     pub(crate) async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
@@ -88,7 +105,7 @@ impl Folders {
         let bring = move |interrupt: &Interrupt| {
             let unknown = StatIndex::default();
             let index = known.as_ref().map_or(&unknown, |known| &known.index);
-            let leftover = source.partial.find(&survey.listing.files).leftover;
+            let leftover = source.partial.find(&survey.listing.watched).leftover;
             let leftover =
                 leftover.map(|path| format!("{path} looks like an upload that was never finished; remove it"));
             let (index, tree) = match source.settings.mode {
@@ -122,26 +139,36 @@ impl Folders {
         Ok(self.lock().known.clone())
     }
 
-    /// Lists the folder; also the revision of `known`, if that is what it still is.
-    async fn survey(
-        &self,
-        cx: &SyncContext,
-        attributes: Attributes,
-        known: Option<Arc<Known>>,
-    ) -> Result<(Survey, Option<Revision>)> {
+    /// Lists the folder.
+    async fn survey(&self, cx: &SyncContext, attributes: Attributes, known: Option<Arc<Known>>) -> Result<Found> {
         let (source, context) = (self.source.clone(), cx.clone());
         let list = move |interrupt: &Interrupt| {
             source.check(&context.cache)?;
-            let survey = Survey::of(&source.path, attributes, &context.filter, &context.limits, interrupt)?;
-            let same = known.filter(|known| known.is(&survey)).map(|known| known.revision.clone());
-            Ok((survey, same))
+            let watch = |path: &str| source.partial.matches(path);
+            let SyncContext { filter, limits, .. } = &context;
+            let walk = Walk { attributes, watch: Some(&watch), ..Walk::new(filter, limits, interrupt) };
+            let is_store = |root: &Folder| source.settings.layout == Layout::Auto && store::lies_in(root);
+            let root = survey::open(&source.path)?;
+            // Once more after the walk: somebody may be making one.
+            if is_store(&root) {
+                return Ok(Found::Store);
+            }
+            let survey = Survey::of(root, &walk)?;
+            if is_store(&survey.root) {
+                return Ok(Found::Store);
+            }
+            Ok(match known.filter(|known| known.is(&survey)) {
+                Some(known) => Found::Known(survey, known.revision.clone()),
+                None => Found::New(survey),
+            })
         };
         cx.blocking("list", list).await
     }
 
-    /// Looks until two looks in a row find the same.
-    async fn settle(&self, cx: &SyncContext, first: Option<Survey>) -> Result<Survey> {
+    /// Looks until two looks in a row find the same; `None` when a store appears.
+    async fn settle(&self, cx: &SyncContext, first: Option<Survey>) -> Result<Option<Survey>> {
         let mut before = first;
+        let mut was_there = true;
         let mut moving = None;
         loop {
             let tick = before.as_ref().map_or(Duration::ZERO, Survey::tick);
@@ -155,17 +182,19 @@ impl Folders {
             };
             cx.interrupt.guard("settle", wait).await?;
             match self.survey(cx, Attributes::Fresh, None).await {
-                Ok((survey, _)) => {
+                Ok(Found::Store) => return Ok(None),
+                Ok(Found::Known(survey, _) | Found::New(survey)) => {
                     moving = match &before {
                         Some(before) => survey.moved(before).or_else(|| self.unfinished(&survey)),
                         None => moving,
                     };
                     if before.is_some() && moving.is_none() {
-                        return Ok(survey);
+                        return Ok(Some(survey));
                     }
-                    before = Some(survey);
+                    (before, was_there) = (Some(survey), true);
                 }
-                Err(error) if error.kind() == ErrorKind::Changed => {
+                Err(error) if may_pass(&error, was_there) => {
+                    was_there = error.kind() != ErrorKind::NotFound;
                     moving = Some(error.to_string());
                     before = None;
                 }
@@ -178,7 +207,7 @@ impl Folders {
     }
 
     fn unfinished(&self, survey: &Survey) -> Option<String> {
-        let path = self.source.partial.find(&survey.listing.files).unfinished?;
+        let path = self.source.partial.find(&survey.listing.watched).unfinished?;
         Some(format!("{path} looks like an upload that is not finished"))
     }
 
@@ -198,10 +227,11 @@ impl Folders {
     async fn find_again(&self, cx: &SyncContext, revision: &Revision, known: Option<Arc<Known>>) -> Result<Survey> {
         let known = known.filter(|known| known.revision == *revision);
         let survey = match self.survey(cx, Attributes::Fresh, known).await? {
-            (survey, Some(_)) => survey,
-            (survey, None) => self.settle(cx, Some(survey)).await?,
+            Found::Known(survey, _) => Some(survey),
+            Found::New(survey) => self.settle(cx, Some(survey)).await?,
+            Found::Store => None,
         };
-        if survey.revision() == *revision {
+        if let Some(survey) = survey.filter(|survey| survey.revision() == *revision) {
             return Ok(survey);
         }
         let message = format!("{} is no longer in the state that was asked for", self.source.path.display());
@@ -213,8 +243,13 @@ impl Folders {
     }
 }
 
+/// Whether it is what somebody does who replaces the folder: a tree that was there may be gone between two steps.
+fn may_pass(error: &Error, was_there: bool) -> bool {
+    error.kind() == ErrorKind::Changed || was_there && error.kind() == ErrorKind::NotFound
+}
+
 fn copy(survey: &Survey, known: &StatIndex, staging: &Staging, interrupt: &Interrupt) -> Result<StatIndex> {
-    let copy = Copy { root: &survey.root, staging, interrupt };
+    let copy = Copy { root: &survey.root, same: Same::Everything, staging, interrupt };
     let hashed = copy.stage(&survey.listing, |path, stat| known.proven(path.as_str(), stat))?;
     Ok(StatIndex::new(SETTLED, hashed))
 }
@@ -235,7 +270,7 @@ fn hash(
         interrupt,
         progress: &cx.progress,
     };
-    let mut tree: HashedTree = hash_listing(&survey.root, survey.listing.clone(), &reading)?;
+    let mut tree: HashedTree = hash_listing(&survey.root, survey.listing.clone(), Same::Everything, &reading)?;
     let index = std::mem::take(&mut tree.index);
     Ok((index, Tree::InPlace(Box::new(InPlace { path: path.to_owned(), tree }))))
 }

@@ -75,12 +75,6 @@ impl Source {
         }
         Ok(())
     }
-
-    /// Whether a store lies there.
-    fn is_store(&self) -> Result<bool> {
-        let manifests = self.path.join(store::MANIFESTS);
-        Ok(fs::resolve(&manifests)?.is_some_and(|found| found.is_dir()))
-    }
 }
 
 struct Volume {
@@ -103,28 +97,17 @@ impl fmt::Debug for Volume {
     }
 }
 
-impl Volume {
-    async fn has_store(&self, cx: &SyncContext) -> Result<bool> {
-        let (source, cache) = (self.source.clone(), cx.cache.clone());
-        let was_store = self.was_store.load(Relaxed);
-        let look = move |_: &_| {
-            source.check(&cache)?;
-            match source.settings.layout {
-                Layout::Folder => Ok(false),
-                Layout::Store => Ok(true),
-                Layout::Auto => Ok(was_store || source.is_store()?),
-            }
-        };
-        let is_store = cx.blocking("open volume", look).await?;
-        self.was_store.store(is_store, Relaxed);
-        Ok(is_store)
-    }
-}
-
 #[async_trait]
 impl Strategy for Volume {
     async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
-        if self.has_store(cx).await? { self.stores.resolve(cx).await } else { self.folders.resolve(cx).await }
+        let layout = self.source.settings.layout;
+        if layout != Layout::Store && !self.was_store.load(Relaxed) {
+            if let Some(revision) = self.folders.resolve(cx).await? {
+                return Ok(revision);
+            }
+            self.was_store.store(true, Relaxed);
+        }
+        self.stores.resolve(cx).await
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use dagsync_core::index::{FileStat, Nanos};
-use dagsync_core::{Error, ErrorKind, Result, TreePath};
+use dagsync_core::{Error, ErrorKind, Result};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 /// Folders that rsync keeps what it has not finished in: `--partial-dir` as everybody calls it, `--delay-updates`.
@@ -29,24 +29,22 @@ impl Partial {
         Ok(Self { globs: set.build().map_err(|e| bad(&globs.join(" "), e))?, age })
     }
 
-    /// The first of `files` that looks unfinished, and whether it is old enough to be a leftover.
+    /// Whether a file at `path` looks unfinished.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        is_of_rsync(name) || self.globs.is_match(name) || folder.split('/').any(|part| FOLDERS.contains(&part))
+    }
+
+    /// Of `files` that do, the first that may still grow, and the first that is old enough to be a leftover.
     ///
     /// The clocks of this host and of the server are compared here, and only here: what goes wrong when they differ by
     /// more than the age is that a leftover counts for unfinished for longer, or the other way round.
-    pub(crate) fn find<'a>(&self, files: &'a [(TreePath, FileStat)]) -> Found<'a> {
-        let mut leftover = None;
-        for (path, stat) in files.iter().filter(|(path, _)| self.matches(path)) {
-            if !is_older(stat.ctime, self.age, SystemTime::now()) {
-                return Found { unfinished: Some(path), leftover };
-            }
-            leftover = leftover.or(Some(path));
-        }
-        Found { unfinished: None, leftover }
-    }
-
-    fn matches(&self, path: &TreePath) -> bool {
-        let (folder, name) = path.split();
-        is_of_rsync(name) || self.globs.is_match(name) || folder.split('/').any(|part| FOLDERS.contains(&part))
+    pub(crate) fn find<'a>(&self, files: &'a [(String, FileStat)]) -> Found<'a> {
+        let now = SystemTime::now();
+        let (leftovers, unfinished): (Vec<_>, Vec<_>) =
+            files.iter().partition(|(_, stat)| is_older(stat.ctime, self.age, now));
+        let first = |files: Vec<&'a (String, FileStat)>| files.first().map(|(path, _)| path.as_str());
+        Found { unfinished: first(unfinished), leftover: first(leftovers) }
     }
 }
 
@@ -54,9 +52,9 @@ impl Partial {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
     /// One that may still grow.
-    pub(crate) unfinished: Option<&'a TreePath>,
+    pub(crate) unfinished: Option<&'a str>,
     /// One that nobody seems to write any more.
-    pub(crate) leftover: Option<&'a TreePath>,
+    pub(crate) leftover: Option<&'a str>,
 }
 
 /// rsync writes `x.py` as `.x.py.AbC123` first: mkstemp(3)'s six letters and digits. One in two hundred of those has small
@@ -83,20 +81,20 @@ mod tests {
         Partial::new(&["*.filepart".to_owned()], Duration::from_secs(600)).unwrap()
     }
 
-    fn file(path: &str, age: Duration) -> (TreePath, FileStat) {
+    fn file(path: &str, age: Duration) -> (String, FileStat) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as Nanos;
         let ctime = now - age.as_nanos() as Nanos;
-        (TreePath::new(path).unwrap(), FileStat { size: 1, mtime: 0, ctime, inode: 1, device: 0, mode: 0 })
+        (path.to_owned(), FileStat { size: 1, mtime: 0, ctime, inode: 1, device: 0, mode: 0 })
     }
 
     #[test]
     fn unfinished_uploads_are_told_by_their_names() {
         for name in ["a.py.filepart", "x/.dag.py.Ab12cD", ".dag.py.123456", "x/.~tmp~/dag.py", ".rsync-partial/dag.py"]
         {
-            assert!(partial().matches(&TreePath::new(name).unwrap()), "{name}");
+            assert!(partial().matches(name), "{name}");
         }
         for name in ["a.py", ".airflowignore", ".env.sample", ".a.py.Ab12c", "a.py.Ab12cD", ".Ab12cD", ".x.py.Ab12c_"] {
-            assert!(!partial().matches(&TreePath::new(name).unwrap()), "{name}");
+            assert!(!partial().matches(name), "{name}");
         }
     }
 
@@ -104,7 +102,7 @@ mod tests {
     fn one_that_nobody_writes_any_more_is_a_leftover() {
         let files = [file("a.filepart", Duration::from_secs(601)), file("b.filepart", Duration::from_secs(599))];
         let Found { unfinished, leftover } = partial().find(&files);
-        assert_eq!((unfinished.unwrap().as_str(), leftover.unwrap().as_str()), ("b.filepart", "a.filepart"));
+        assert_eq!((unfinished, leftover), (Some("b.filepart"), Some("a.filepart")));
         let Found { unfinished, leftover } = partial().find(&files[..1]);
         assert!(unfinished.is_none() && leftover.is_some());
     }

@@ -7,9 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dagsync_core::fs::{self, Folder};
-use dagsync_core::index::StatIndex;
+use dagsync_core::index::{Same, StatIndex};
 use dagsync_core::tree::{Reading, hash_listing};
-use dagsync_core::walk::{self, Attributes, Listing};
+use dagsync_core::walk::{self, Listing, Walk};
 use dagsync_core::{
     Digest, Error, ErrorKind, Filter, InPlace, Interrupt, Manifest, Result, Revision, Staging, SymlinkPolicy,
     SyncContext, Tree, TreePath, Version, links,
@@ -22,11 +22,16 @@ use crate::settings::Mode;
 use crate::survey;
 
 /// Where a store keeps its manifests.
-pub(crate) const MANIFESTS: &str = ".dagsync/manifests";
+const MANIFESTS: &str = ".dagsync/manifests";
 /// Where a store of layout `worktrees` keeps which version each of its folders holds.
 const RECORDS: &str = ".dagsync/worktrees";
 /// As much as the store itself reads.
 const MANIFEST_MAX: u64 = 1 << 30;
+
+/// Whether a store lies in a folder. The folder was opened just now, so a client of NFS asks for the name.
+pub(crate) fn lies_in(folder: &Folder) -> bool {
+    folder.folder(MANIFESTS).is_ok()
+}
 
 /// The layout `store`.
 #[derive(Debug)]
@@ -56,8 +61,12 @@ impl Stores {
     }
 
     pub(crate) async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
-        let source = self.source.clone();
-        cx.blocking("read link", move |_| source.linked()).await
+        let (source, cache) = (self.source.clone(), cx.cache.clone());
+        let read = move |_: &Interrupt| {
+            source.check(&cache)?;
+            source.linked()
+        };
+        cx.blocking("read link", read).await
     }
 
     pub(crate) async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
@@ -65,8 +74,7 @@ impl Stores {
         let (revision, staging) = (revision.clone(), staging.clone());
         let bring = move |interrupt: &Interrupt| {
             let published = source.published(Path::new(revision.as_str()))?;
-            let listing =
-                walk::list(&published.folder, Attributes::Cached, &context.filter, &context.limits, interrupt)?;
+            let listing = walk::list(&published.folder, &Walk::new(&context.filter, &context.limits, interrupt))?;
             published.check_names(&listing, &context)?;
             match source.settings.mode {
                 Mode::Copy => published.copy(&listing, &staging, interrupt).map(|()| Tree::Staged),
@@ -166,7 +174,7 @@ impl Published {
     }
 
     fn copy(&self, listing: &Listing, staging: &Staging, interrupt: &Interrupt) -> Result<()> {
-        let copy = Copy { root: &self.folder, staging, interrupt };
+        let copy = Copy { root: &self.folder, same: Same::Content, staging, interrupt };
         for (path, (_, digest)) in copy.stage(listing, |path, _| self.digest(path).copied())? {
             if self.digest(&path) != Some(&digest) {
                 return Err(self.mismatch(&path, "is not what its manifest says"));
@@ -186,7 +194,7 @@ impl Published {
             interrupt,
             progress: &cx.progress,
         };
-        let mut tree = hash_listing(&self.folder, listing, &reading)?;
+        let mut tree = hash_listing(&self.folder, listing, Same::Content, &reading)?;
         if let Some(entry) = tree.manifest.entries().iter().find(|e| self.digest(&e.path) != Some(&e.digest)) {
             return Err(self.mismatch(&entry.path, "is not what its manifest says"));
         }

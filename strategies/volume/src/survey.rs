@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dagsync_core::fs::Folder;
-use dagsync_core::walk::{self, Attributes, Listing};
-use dagsync_core::{Digest, Error, ErrorKind, Filter, Interrupt, Limits, Result, Revision};
+use dagsync_core::walk::{self, Listing, Walk};
+use dagsync_core::{Digest, Error, ErrorKind, Result, Revision};
 use sha2::{Digest as _, Sha256};
 
 const SCHEME: &str = "stats:";
@@ -31,26 +31,19 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Lists the folder at `path`.
+    /// Lists a folder.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when it is not there or holds no name at all; [`ErrorKind::Changed`] when it changed while
+    /// [`ErrorKind::NotFound`] when it holds no name at all; [`ErrorKind::Changed`] when it changed while
     /// it was listed; a refused name, a limit, an I/O error.
-    pub(crate) fn of(
-        path: &Path,
-        attributes: Attributes,
-        filter: &Filter,
-        limits: &Limits,
-        interrupt: &Interrupt,
-    ) -> Result<Self> {
-        let root = open(path)?;
-        let listing = walk::list(&root, attributes, filter, limits, interrupt)?;
+    pub(crate) fn of(root: Folder, walk: &Walk<'_>) -> Result<Self> {
+        let listing = walk::list(&root, walk)?;
         if listing.files.is_empty() && listing.links.is_empty() && root.names()?.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "list", format!("{} holds nothing at all", path.display()))
-                .with_hint(
-                    "check that the volume is mounted there and that the path on it is right; where an empty \
-                     tree is meant, set allow_empty and put an empty folder into it",
-                ));
+            let message = format!("{} holds nothing at all", root.path().display());
+            return Err(Error::new(ErrorKind::NotFound, "list", message).with_hint(
+                "check that the volume is mounted there and that the path on it is right; where an empty tree is meant, \
+                 set allow_empty and put an empty folder into it",
+            ));
         }
         Ok(Self { root, listing })
     }
@@ -127,10 +120,12 @@ pub(crate) fn open(path: &Path) -> Result<Folder> {
 mod tests {
     use std::fs;
 
+    use dagsync_core::{Filter, Interrupt, Limits};
+
     use super::*;
 
     fn survey(path: &Path) -> Result<Survey> {
-        Survey::of(path, Attributes::Fresh, &Filter::default(), &Limits::default(), &Interrupt::never())
+        Survey::of(open(path)?, &Walk::new(&Filter::default(), &Limits::default(), &Interrupt::never()))
     }
 
     #[test]

@@ -85,6 +85,12 @@ async fn an_unfinished_upload_holds_everything_back_until_it_is_done_or_forgotte
         let error = error_of(&harness, &*strategy).await;
         assert!(error.to_string().contains(&format!("{name} looks like an upload that is not finished")), "{error}");
         harness.interrupt = Interrupt::never();
+        harness.filter = Arc::new(dagsync_core::Filter::new(&["**/*.py".into()], &[]).unwrap());
+        harness.interrupt = within(Duration::from_millis(300));
+        let error = error_of(&harness, &*strategy).await;
+        assert!(error.to_string().contains("not finished"), "what the globs leave out is a sign all the same: {error}");
+        harness.filter = Arc::default();
+        harness.interrupt = Interrupt::never();
         let old = volume.strategy(&[("partial_age", "0s")]);
         let synced = harness.sync(&*old).await.unwrap();
         assert_eq!(synced.manifest.len(), 2, "a leftover is a file as any other, or nobody could check the version");
@@ -107,6 +113,49 @@ async fn an_edit_that_keeps_size_and_mtime_is_found() {
     fs::File::options().write(true).open(volume.at("a.py")).unwrap().set_modified(old).unwrap();
     let after = harness.sync(&*strategy).await.unwrap();
     assert_ne!(after.manifest.version(), before.manifest.version());
+}
+
+/// As `cp -p` over the files of a tree whose times are all the same: only ctime tells.
+#[tokio::test]
+async fn a_file_whose_time_is_set_back_while_it_is_copied_is_called_changed() {
+    let (volume, harness) = (Volume::new(), Harness::new());
+    let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let write = |content: &str| {
+        volume.write("a.py", content);
+        fs::File::options().write(true).open(volume.at("a.py")).unwrap().set_modified(at).unwrap();
+    };
+    for mode in ["copy", "in-place"] {
+        write("old");
+        let strategy = volume.strategy(&[("mode", mode)]);
+        let revision = harness.resolve(&*strategy).await.unwrap();
+        write("new");
+        let error = harness.materialize(&*strategy, &revision).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Changed && error.to_string().contains("a.py"), "{mode}: {error}");
+        harness.sync(&*strategy).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_is_not() {
+    let (volume, mut harness) = (Volume::new(), Harness::new());
+    volume.write("a.py", "1");
+    let strategy = volume.strategy(&[("settle", "200ms")]);
+    harness.sync(&*strategy).await.unwrap();
+    let (path, aside) = (volume.path(), volume.path().with_file_name("aside"));
+    fs::rename(&path, &aside).unwrap();
+    fs::write(aside.join("a.py"), "2").unwrap();
+    let (from, to) = (aside.clone(), path.clone());
+    let back = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        fs::rename(from, to).unwrap();
+    });
+    let synced = harness.sync(&*strategy).await.unwrap();
+    back.join().unwrap();
+    assert_eq!(synced.manifest.get("a.py"), Some(&dagsync_core::Digest::of("2")));
+    fs::rename(&path, &aside).unwrap();
+    harness.interrupt = within(Duration::from_secs(30));
+    let error = error_of(&harness, &*strategy).await;
+    assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("is not there"), "{error}");
 }
 
 #[tokio::test]

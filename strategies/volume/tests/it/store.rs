@@ -171,6 +171,27 @@ async fn a_link_that_is_missing_or_of_somebody_else_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_made_while_the_folder_is_looked_at_is_none_of_its_dags() {
+    let (store, harness) = (Store::new(), Harness::new());
+    let (ready, aside) = (store.path(), store.path().with_file_name("aside"));
+    store.publish(&files(&[("a.py", "1")]));
+    std::fs::rename(&ready, &aside).unwrap();
+    std::fs::create_dir(&ready).unwrap();
+    std::fs::write(ready.join("README.txt"), "soon").unwrap();
+    let (from, to) = (aside.clone(), ready.clone());
+    let maker = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        for name in [".dagsync", "versions", "current"] {
+            std::fs::rename(from.join(name), to.join(name)).unwrap();
+        }
+    });
+    let strategy = store.strategy(&[("settle", "300ms")]);
+    let synced = harness.sync(&*strategy).await.unwrap();
+    maker.join().unwrap();
+    assert_eq!(synced.manifest.entries().iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["a.py"]);
+}
+
+#[tokio::test]
 async fn a_store_that_was_there_is_never_taken_for_a_folder_of_dags() {
     let (store, harness) = (Store::new(), Harness::new());
     store.publish(&files(&[("a.py", "1")]));
