@@ -92,13 +92,14 @@ took() {
 
 # end NAME...: SIGTERM; how each exits is no matter here
 end() {
-    local name
+    local name began=$SECONDS
     for name; do kill -TERM "${PID[$name]}" 2>/dev/null; kill -CONT "${PID[$name]}" 2>/dev/null; done
     for name; do
         wait_until 30 eval "! kill -0 ${PID[$name]} 2>/dev/null" || { fail "$name ends on SIGTERM"; kill -KILL "${PID[$name]}"; }
         wait "${PID[$name]}" 2>/dev/null
         unset "PID[$name]"
     done
+    [ $((SECONDS - began)) -lt 5 ] || note "$* ended only after $((SECONDS - began)) s"
 }
 end_all() { [ ${#PID[@]} = 0 ] || end "${!PID[@]}"; }
 
