@@ -28,3 +28,7 @@ compare *args:
 # Side by side with aws, s5cmd and rclone, on Ceph's S3.
 compare-s3 *args:
     benches/compare-s3 {{args}}
+
+# Side by side with find, cp, rsync and rclone, on a folder.
+compare-volume *args:
+    benches/compare-volume {{args}}

@@ -1,9 +1,34 @@
-"""What benches/compare and benches/compare-s3 share: how a command and a daemon are measured, and what they are given."""
-import os, re, signal, subprocess, sys, time, urllib.request
+"""What all of benches/compare* share: how a command and a daemon are measured, and what they are given."""
+import argparse, contextlib, os, re, shutil, signal, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-TICK = os.sysconf("SC_CLK_TCK")
+
+
+def options(about, parts, runs):
+    """What every one of these scripts can be asked."""
+    options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--runs", type=int, default=runs)
+    options.add_argument("--only", default=",".join(parts))
+    options.add_argument("--check", action="store_true", help="exit status 1 when something wanted was missed")
+    return options
+
+
+@contextlib.contextmanager
+def workplace():
+    """A folder for all that is measured, removed in the end, also when this is stopped from outside."""
+
+    def stop(*_):
+        # Once: what follows is cleaning up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, stop)
+    folder = Path(tempfile.mkdtemp(prefix="dagsync-compare."))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def binary():
@@ -27,12 +52,14 @@ def timed(command, **options):
     return time.monotonic() - start, usage.ru_utime + usage.ru_stime
 
 
-def generate(folder, files, size):
-    """Files of about `size` bytes that compress like source code."""
+def generate(folder, files, size, folders=40):
+    """Files of about `size` bytes, or of `size(n)`, that compress like source code."""
     line = "task_{0} = PythonOperator(task_id='task_{0}', python_callable=step_{1}, retries={2})\n"
     for n in range(files):
-        text = "".join(line.format(n * 31 + k, (n * 7919 + k * k) % 9973, k % 5) for k in range(size // 80))
-        path = folder / f"team_{n % 40}" / f"dag_{n}.py"
+        lines = (size(n) if callable(size) else size) // 80
+        text = "".join(line.format(n * 31 + k, (n * 7919 + k * k) % 9973, k % 5) for k in range(lines))
+        part = f"part_{n // 40 % (folders // 40)}" if folders > 40 else ""
+        path = folder / f"team_{n % 40}" / part / f"dag_{n}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
@@ -44,6 +71,13 @@ def verdict_on(name, holds):
     if not holds:
         MISSED.append(name)
     return "ok" if holds else "MISSED"
+
+
+def end(check):
+    """Says what was missed."""
+    if MISSED:
+        print(f"missed: {'; '.join(MISSED)}")
+    sys.exit(1 if MISSED and check else 0)
 
 
 class Bench:
@@ -89,8 +123,8 @@ class Daemon:
             time.sleep(0.001)
 
     def cpu(self):
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        """CPU seconds, from the clock that clock_getcpuclockid(3) names: /proc counts in steps of 10 ms."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)
 
     def metric(self, name):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
