@@ -7,6 +7,7 @@ mod gate;
 mod isolate;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Gate};
 use crate::metrics::Metrics;
 use crate::status::StatusBoard;
-use crate::store::{KeepPolicy, Store, StoreLock};
+use crate::store::{KeepPolicy, ScrubMode, Store, StoreLock};
 use isolate::Isolation;
 use writer::{Brought, Job, StagedDraft, Writer};
 
@@ -60,6 +61,8 @@ pub struct Engine {
     materialized: Option<Revision>,
     /// What was brought last lies elsewhere: what the store holds, if anything, is not what this pod serves.
     in_place: bool,
+    /// A check for which the strategy has to bring the tree again.
+    recheck: Option<ScrubMode>,
     /// The published copy was touched: the next tree is published as a fresh one.
     tampered: bool,
     checks: u64,
@@ -74,6 +77,10 @@ pub struct SyncReport {
     pub version: Version,
     /// Whether the link was swapped.
     pub published: bool,
+    /// Whether readers see another tree than before: it was published, or its place holds another one.
+    pub changed: bool,
+    /// Where a tree lies that is not published but served in its place.
+    pub in_place: Option<PathBuf>,
     /// Files of the version.
     pub files: u64,
     /// How much work staging took.
@@ -106,6 +113,7 @@ impl Engine {
             writer: None,
             materialized: None,
             in_place: false,
+            recheck: None,
             tampered: false,
             checks: 0,
         }
@@ -276,11 +284,12 @@ impl Engine {
             previous: None,
             progress: self.parts.progress.clone(),
             tally: self.parts.metrics.tally(),
+            thorough: self.recheck == Some(ScrubMode::Full),
         }
     }
 
     fn already_there(&self, revision: &Revision, start: Instant) -> Option<SyncReport> {
-        if self.tampered || self.materialized.as_ref() != Some(revision) {
+        if self.tampered || self.recheck.is_some() || self.materialized.as_ref() != Some(revision) {
             return None;
         }
         let status = self.parts.board.read();
@@ -288,8 +297,8 @@ impl Engine {
         self.parts.board.update(|status| status.succeed(SystemTime::now()));
         self.parts.metrics.synced(false, took);
         tracing::debug!(%revision, %version, ?took, "nothing changed");
-        let counts = StagingCounts::default();
-        Some(SyncReport { revision: revision.clone(), version, published: false, files, counts, took })
+        let (counts, revision) = (StagingCounts::default(), revision.clone());
+        Some(SyncReport { revision, version, published: false, changed: false, in_place: None, files, counts, took })
     }
 
     fn job(&self, revision: &Revision) -> Job {
@@ -306,8 +315,8 @@ impl Engine {
 
     fn note(&mut self, revision: Revision, brought: Brought, start: Instant) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
-        let Brought { version, folder, files, bytes, published, counts, mut warnings, pruned } = brought;
-        let in_place = folder.is_none();
+        let Brought { version, folder, in_place, files, bytes, published, counts, mut warnings, pruned } = brought;
+        let changed = published || in_place.is_some() && self.parts.board.read().version != Some(version);
         if files == 0 {
             warnings.push(Warning::Other("the tree is empty: check the source, the subpath and the globs".to_owned()));
         }
@@ -320,7 +329,7 @@ impl Engine {
                 strategy = %name, %revision, %version, files, bytes, written = counts.written,
                 linked = counts.linked, copied = counts.copied, pruned, took_ms = took.as_millis() as u64, "published"
             );
-        } else if board.read().version != Some(version) {
+        } else if changed {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "found");
         } else {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "same content");
@@ -338,9 +347,12 @@ impl Engine {
             status.succeed(now);
         });
         self.tampered = false;
-        self.in_place = in_place;
+        if let Some(mode) = self.recheck.take().filter(|_| in_place.is_some()) {
+            self.parts.metrics.scrubbed(mode, "clean");
+        }
+        self.in_place = in_place.is_some();
         self.materialized = Some(revision.clone());
-        SyncReport { revision, version, published, files, counts, took }
+        SyncReport { revision, version, published, changed, in_place, files, counts, took }
     }
 }
 

@@ -62,13 +62,17 @@ impl Outputs {
     /// command or a call.
     pub async fn succeeded(&self, report: &SyncReport, first: bool) {
         self.files.recover().await;
-        if !report.published && !first {
+        if !report.changed && !first {
             return;
         }
         self.files.touch().await;
         if !self.hooks.is_empty() {
             let (revision, version) = (report.revision.clone(), report.version);
-            let news = News { revision, version, folder: self.published().await };
+            let folder = match &report.in_place {
+                Some(path) => path.clone(),
+                None => self.published().await,
+            };
+            let news = News { revision, version, folder };
             self.hooks.iter().for_each(|hook| hook.tell(news.clone()));
         }
     }
@@ -100,7 +104,7 @@ impl Outputs {
         self.tasks.wait().await;
     }
 
-    /// The folder behind the link; a tree that is served where it lies has no link.
+    /// The folder behind the link.
     async fn published(&self) -> PathBuf {
         let (link, root) = (self.link.clone(), self.root.clone());
         let resolve = move |_: &Interrupt| Ok(std::fs::canonicalize(link).unwrap_or(root));

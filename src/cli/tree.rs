@@ -133,8 +133,9 @@ fn is_folder(path: &Path) -> Result<bool> {
 
 pub(super) fn nothing(place: &str) -> Error {
     let place = crate::config::redact_url(place);
-    Error::new(ErrorKind::NotFound, "read version", format!("{place} has no published version yet"))
-        .with_hint("run a sync there, or check --link")
+    Error::new(ErrorKind::NotFound, "read version", format!("{place} has no published version yet")).with_hint(
+        "run a sync there, or check --link; of DAGs that are served in their place, ask the daemon by its URL",
+    )
 }
 
 fn missing_manifest(version: &Version) -> Error {

@@ -16,9 +16,10 @@ impl Engine {
     /// publishes a fresh copy. `None` when nothing is published or the store is not open; a tree that is served from where it
     /// lies is brought again at the next sync.
     pub async fn scrub(&mut self, token: &CancellationToken, mode: ScrubMode) -> Result<Option<ScrubReport>> {
+        if self.in_place || mode == ScrubMode::Full && self.parts.strategy.is_reread() {
+            self.recheck = Some(mode);
+        }
         if self.in_place {
-            // The strategy alone can check it: the next sync asks for it again.
-            self.materialized = None;
             return Ok(None);
         }
         let Some(writer) = self.writer.clone() else { return Ok(None) };

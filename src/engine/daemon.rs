@@ -220,7 +220,7 @@ impl<'a> Loop<'a> {
     /// How git-sync calls what a turn did: its first success counts as news.
     fn turn_of(&self, report: &Result<SyncReport>) -> Turn {
         match report {
-            Ok(report) if report.published || !self.settled => Turn::Success,
+            Ok(report) if report.changed || !self.settled => Turn::Success,
             Ok(_) => Turn::Noop,
             Err(_) => Turn::Error,
         }

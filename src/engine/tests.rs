@@ -470,6 +470,10 @@ impl Strategy for Baked {
         Ok(Revision::new("image-1"))
     }
 
+    fn is_reread(&self) -> bool {
+        true
+    }
+
     async fn materialize(&self, cx: &SyncContext, _: &Revision, _: &dagsync_core::Staging) -> Result<Tree> {
         let reading = Reading {
             filter: &cx.filter,
@@ -498,6 +502,16 @@ async fn a_tree_in_place_is_verified_and_never_copied() {
     assert!(!report.published && !story.current("").exists());
     let kept = Store::from(&story.config).manifest(&report.version).unwrap();
     assert_eq!(kept.map(|manifest| manifest.len()), Some(1), "others may ask for its manifest");
+    assert!(report.changed && report.in_place.as_deref() == Some(baked.path()));
+
+    // Its revision does not tell of a change, so only a check does.
+    std::fs::write(baked.path().join("a.py"), "2").unwrap();
+    let same = engine.sync(&story.token, None).await.unwrap();
+    assert!(!same.changed && same.version == report.version);
+    assert!(engine.scrub(&story.token, ScrubMode::Full).await.unwrap().is_none());
+    let found = engine.sync(&story.token, None).await.unwrap();
+    assert!(found.changed && !found.published && found.version != report.version);
+    assert_eq!(story.board.read().version, Some(found.version));
 }
 
 #[path = "daemon_tests.rs"]

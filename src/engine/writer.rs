@@ -68,6 +68,7 @@ pub(super) struct Job {
 pub(super) struct Brought {
     pub(super) version: Version,
     pub(super) folder: Option<FolderName>,
+    pub(super) in_place: Option<PathBuf>,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) published: bool,
@@ -150,6 +151,7 @@ impl Writer {
         Ok(Brought {
             version: tree.manifest.version(),
             folder: Some(published.folder().clone()),
+            in_place: None,
             files: tree.manifest.len() as u64,
             bytes: tree.bytes,
             published: is_new,
@@ -167,6 +169,7 @@ impl Writer {
         Ok(Brought {
             version,
             folder: None,
+            in_place: Some(found.path),
             files: manifest.len() as u64,
             bytes,
             published: false,

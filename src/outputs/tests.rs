@@ -73,6 +73,8 @@ fn report(revision: &str, published: bool) -> SyncReport {
         revision: Revision::new(revision),
         version: Version::from(Digest::of(revision)),
         published,
+        changed: published,
+        in_place: None,
         files: 1,
         counts: StagingCounts::default(),
         took: Duration::ZERO,

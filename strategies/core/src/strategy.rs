@@ -57,6 +57,12 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
         std::future::pending().await
     }
 
+    /// Whether the source's names for its states prove less than its content would, as stats do: then the engine has
+    /// everything brought again at each full check, with [`SyncContext::thorough`].
+    fn is_reread(&self) -> bool {
+        false
+    }
+
     /// Brings exactly `revision` into `staging`, or says where it already lies.
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree>;
 }
@@ -106,6 +112,8 @@ pub struct SyncContext {
     pub progress: Progress,
     /// Where to count calls of other services.
     pub tally: Tally,
+    /// Whether every file is to be read, whatever is known of it; see [`Strategy::is_reread`].
+    pub thorough: bool,
 }
 
 impl SyncContext {

@@ -229,13 +229,16 @@ impl Walking<'_> {
         folder.each_name(|name, kind| {
             here.at(name, |path| match kind {
                 FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
-                FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+                FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => {
+                    self.count_file()?;
+                    self.link(folder, path, name, part)
+                }
                 FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) || self.watches(path) => {
                     self.count_file()?;
                     names.push(name.to_owned());
                     Ok(())
                 }
-                FileType::Unknown => {
+                FileType::Unknown if self.may_count(path) => {
                     self.count_file()?;
                     names.push(name.to_owned());
                     Ok(())
@@ -262,17 +265,26 @@ impl Walking<'_> {
             Attributes::Cached => folder.stat(name)?,
             Attributes::Fresh => folder.stat_fresh(name)?,
         };
-        match FileType::from_raw_mode(stat.mode) {
-            // What was told apart already is not asked again.
-            FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
-            FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
-            FileType::RegularFile if self.watches(path) => {
-                part.watched.push((printable(OsStr::from_bytes(path)), stat));
-                if self.how.filter.keeps_here(&lossy(path)) { self.file(path, stat, part) } else { Ok(()) }
-            }
-            FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) => self.file(path, stat, part),
-            _ => Ok(()),
+        let kind = FileType::from_raw_mode(stat.mode);
+        let (keeps, enters) = (self.how.filter.keeps_here(&lossy(path)), self.how.filter.enters_here(&lossy(path)));
+        if kind == FileType::RegularFile && self.watches(path) {
+            part.watched.push((printable(OsStr::from_bytes(path)), stat));
         }
+        match kind {
+            FileType::RegularFile if keeps => return self.file(path, stat, part),
+            FileType::Symlink if keeps => return self.link(folder, path, name, part),
+            FileType::Directory if enters => self.enter(folder, path, name)?,
+            _ => {}
+        }
+        // It was counted for what it is not.
+        self.files.fetch_sub(1, Relaxed);
+        Ok(())
+    }
+
+    /// Whether a name may belong to the tree, whatever it is of.
+    fn may_count(&self, path: &[u8]) -> bool {
+        let (filter, path_text) = (self.how.filter, lossy(path));
+        filter.keeps_here(&path_text) || filter.enters_here(&path_text) || self.watches(path)
     }
 
     fn watches(&self, path: &[u8]) -> bool {
@@ -298,7 +310,6 @@ impl Walking<'_> {
 
     fn link(&self, folder: &Folder, path: &[u8], name: &OsStr, part: &mut Listing) -> Result<()> {
         let path = self.path(path)?;
-        self.count_file()?;
         part.links.insert(path, folder.read_link(name)?);
         Ok(())
     }

@@ -387,6 +387,7 @@ pub(crate) mod tests {
             previous: None,
             progress: Progress::default(),
             tally: Tally::default(),
+            thorough: false,
         };
         (cx, Interrupt::never())
     }

@@ -178,6 +178,10 @@ impl<S: Strategy> Strategy for FaultStrategy<S> {
         after(&fault, "resolve", self.inner.resolve(cx).await?)
     }
 
+    fn is_reread(&self) -> bool {
+        self.inner.is_reread()
+    }
+
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
         let fault = self.faults.take(Call::Materialize);
         self.before(&fault, &cx.interrupt, "materialize").await?;

@@ -85,6 +85,7 @@ impl Harness {
             previous: None,
             progress: Progress::default(),
             tally: Tally::default(),
+            thorough: false,
         }
     }
 

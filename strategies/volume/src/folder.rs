@@ -104,7 +104,7 @@ impl Folders {
         let (source, revision, staging, context) = (self.source.clone(), revision.clone(), staging.clone(), cx.clone());
         let bring = move |interrupt: &Interrupt| {
             let unknown = StatIndex::default();
-            let index = known.as_ref().map_or(&unknown, |known| &known.index);
+            let index = known.as_ref().filter(|_| !context.thorough).map_or(&unknown, |known| &known.index);
             let leftover = source.partial.find(&survey.listing.watched).leftover;
             let leftover =
                 leftover.map(|path| format!("{path} looks like an upload that was never finished; remove it"));

@@ -110,6 +110,10 @@ impl Strategy for Volume {
         self.stores.resolve(cx).await
     }
 
+    fn is_reread(&self) -> bool {
+        true
+    }
+
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {
         if survey::is_of_folder(revision) {
             self.folders.materialize(cx, revision, staging).await

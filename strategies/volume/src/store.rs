@@ -184,11 +184,12 @@ impl Published {
     }
 
     fn serve(mut self, listing: Listing, served: &mut Served, cx: &SyncContext, interrupt: &Interrupt) -> Result<Tree> {
+        let unknown = StatIndex::default();
         let reading = Reading {
             filter: &cx.filter,
             limits: &cx.limits,
             symlinks: SymlinkPolicy::Skip,
-            index: &served.index,
+            index: if cx.thorough { &unknown } else { &served.index },
             // Nobody writes to a version after it was published, so its stats are older than any reading of it.
             now: Some(i128::MAX),
             interrupt,

@@ -147,6 +147,7 @@ impl Target {
             previous: self.previous.clone(),
             progress: Progress::default(),
             tally: self.tally.clone(),
+            thorough: false,
         }
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use dagsync_core::{ErrorKind, Interrupt, Limits, Result, Strategy};
+use dagsync_core::{
+    ErrorKind, Interrupt, Limits, Result, Staging, StagingRules, Strategy, SymlinkPolicy, SyncContext, Tree,
+};
 use dagsync_testkit::{Harness, Synced, oracle};
 
 use crate::scene::{Volume, strategy};
@@ -291,6 +293,33 @@ async fn a_setting_that_cannot_be_is_refused_by_name() {
         let error = strategy("/x".as_ref(), &[(setting, value)]).unwrap_err();
         assert!(error.kind() == ErrorKind::Config && error.to_string().contains(named), "{error}");
     }
+}
+
+/// Where a file system's times can be set at will, or content changes without them, a full check finds it.
+#[tokio::test]
+async fn a_thorough_sync_reads_every_file_again() {
+    let (volume, harness) = (Volume::new(), Harness::new());
+    for n in 0..20 {
+        volume.write(&format!("{n}.py"), n.to_string());
+    }
+    let strategy = volume.strategy(&[("mode", "in-place")]);
+    let revision = harness.resolve(&*strategy).await.unwrap();
+    let read = async |thorough: bool| {
+        let cx = SyncContext { thorough, ..harness.context() };
+        let staging = tempfile::tempdir().unwrap();
+        let rules = StagingRules {
+            filter: cx.filter.clone(),
+            limits: cx.limits,
+            symlinks: SymlinkPolicy::Skip,
+            group_write: false,
+        };
+        let staging = Staging::new(staging.path(), rules, None, cx.interrupt.clone(), cx.progress.clone()).unwrap();
+        match strategy.materialize(&cx, &revision, &staging).await.unwrap() {
+            Tree::InPlace(found) => found.tree.files_read,
+            Tree::Staged => panic!("it is in its place"),
+        }
+    };
+    assert_eq!((read(false).await, read(false).await, read(true).await, read(false).await), (20, 0, 20, 0));
 }
 
 #[tokio::test]
