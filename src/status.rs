@@ -25,11 +25,13 @@ pub enum SyncState {
     Stale,
     /// A file of the published version was edited, removed or added.
     Tampered,
+    /// Another process writes to the store; the version that it published last is served.
+    Standby,
 }
 
 impl SyncState {
     /// Every state, for metrics.
-    pub const ALL: [Self; 4] = [Self::Starting, Self::Converged, Self::Stale, Self::Tampered];
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Converged, Self::Stale, Self::Tampered, Self::Standby];
 
     /// The name used in JSON, logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +40,7 @@ impl SyncState {
             Self::Converged => "converged",
             Self::Stale => "stale",
             Self::Tampered => "tampered",
+            Self::Standby => "standby",
         }
     }
 }
@@ -66,6 +69,10 @@ pub struct Status {
     /// Since when it has stood so.
     #[serde(serialize_with = "rfc3339")]
     pub since: SystemTime,
+    /// Whether this process writes to the store.
+    pub writer: bool,
+    /// Who does, as the store's lock says: a process and its host.
+    pub holder: Option<String>,
     /// Whether a verified version is published. Never turns back because a source is down.
     pub ready: bool,
     /// The published version.
@@ -177,6 +184,8 @@ impl StatusBoard {
             filter_hash: filter_hash.to_string(),
             state: SyncState::Starting,
             since: now,
+            writer: false,
+            holder: None,
             ready: false,
             version: None,
             folder: None,
@@ -224,7 +233,7 @@ impl Status {
     pub fn fail(&mut self, error: &Error, attempts: u64, now: SystemTime) {
         self.last_error =
             Some(LastError { kind: error.kind().as_str(), message: error.to_string(), at: now, attempts });
-        if self.state == SyncState::Converged {
+        if matches!(self.state, SyncState::Converged | SyncState::Standby) {
             self.enter(SyncState::Stale, now);
         }
     }
@@ -236,6 +245,13 @@ impl Status {
         self.ready = true;
         self.tampered.clear();
         self.enter(SyncState::Converged, now);
+    }
+
+    /// Notes that another process's version is good.
+    pub fn stand_by(&mut self, now: SystemTime) {
+        self.last_error = None;
+        self.last_success = Some(now);
+        self.enter(SyncState::Standby, now);
     }
 
     /// Notes how the published version differs from its manifest.
