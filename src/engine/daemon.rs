@@ -113,10 +113,13 @@ impl Loop<'_> {
                 }
                 Err(error) => {
                     self.failed(&error).await;
+                    if self.is_exhausted() {
+                        return Err(error);
+                    }
                     error
                 }
             };
-            if !error.is_retryable() || self.is_exhausted() || self.next_sync >= deadline {
+            if !error.is_retryable() || self.next_sync >= deadline {
                 return Err(error);
             }
             tokio::select! {

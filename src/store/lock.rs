@@ -85,6 +85,8 @@ impl Store {
             }
             Err(Errno::WOULDBLOCK) => {
                 let sight = Sight::of(&file).map_err(fail)?;
+                // What this host has open, an NFS client does not replace in one step.
+                drop(file);
                 if !vigil.is_over(&sight, looked, self.lease) {
                     return Err(self.is_held(&sight));
                 }
@@ -173,7 +175,8 @@ impl StoreLock {
         let (same, held) = (here.metadata().map_err(fail)?, self.held.file.metadata().map_err(fail)?);
         let is_same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         // The number of a file that a server forgot may be given to another, which does not say the same.
-        if !is_same(same, held) || !read(&here).map_err(fail)?.starts_with(self.held.claim.as_bytes()) {
+        let says_so = |text: Vec<u8>| text.starts_with(self.held.claim.as_bytes());
+        if !is_same(same, held) || !read(&here).map_err(fail)?.is_none_or(says_so) {
             return Err(lost("was taken over by another process"));
         }
         Ok(())
@@ -238,11 +241,13 @@ fn text(claim: &str, beat: u64) -> String {
     format!("{claim}beat {beat:020}\n")
 }
 
-/// What a lock file says.
-pub(super) fn read(mut file: &File) -> std::io::Result<Vec<u8>> {
+/// What a lock file says; `None` where a lock keeps others from reading, as over SMB.
+pub(super) fn read(mut file: &File) -> std::io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
-    Read::by_ref(&mut file).take(TEXT_MAX).read_to_end(&mut text)?;
-    Ok(text)
+    match Read::by_ref(&mut file).take(TEXT_MAX).read_to_end(&mut text) {
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::ACCESS | Errno::AGAIN)) => Ok(None),
+        read => read.map(|_| Some(text)),
+    }
 }
 
 #[cfg(test)]

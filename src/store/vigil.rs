@@ -16,7 +16,8 @@ use super::lock::read;
 pub(super) struct Sight {
     device: u64,
     inode: u64,
-    text: Vec<u8>,
+    /// `None` where it cannot be read: then nobody can tell whether the holder lives, and only its end frees the lock.
+    text: Option<Vec<u8>>,
 }
 
 impl Sight {
@@ -28,14 +29,18 @@ impl Sight {
 
     /// Who holds the lock.
     pub(super) fn holder(&self) -> String {
-        let text = String::from_utf8_lossy(&self.text);
+        let text = self.text();
         let holder = dagsync_core::printable(text.lines().next().unwrap_or_default());
         if holder.is_empty() { "unknown".to_owned() } else { holder }
     }
 
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(self.text.as_deref().unwrap_or_default())
+    }
+
     /// How long the holder may be silent, if it says so.
     fn lease(&self) -> Option<Duration> {
-        let text = String::from_utf8_lossy(&self.text);
+        let text = self.text();
         humantime::parse_duration(text.lines().find_map(|line| line.strip_prefix("lease "))?).ok()
     }
 }
@@ -60,7 +65,7 @@ impl Vigil {
         match &self.seen {
             Some((seen, since)) if seen == sight => {
                 let holders = sight.lease().unwrap_or(lease);
-                let is_endless = lease.is_zero() || holders.is_zero();
+                let is_endless = sight.text.is_none() || lease.is_zero() || holders.is_zero();
                 !is_endless && looked.saturating_duration_since(*since) > lease.max(holders)
             }
             _ => {
