@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Gate};
 use crate::metrics::Metrics;
 use crate::status::StatusBoard;
-use crate::store::{KeepPolicy, Store, StoreLock, Vigil};
+use crate::store::{KeepPolicy, Store, Vigil};
 use isolate::Isolation;
 use writer::{Brought, Job, StagedDraft, Writer};
 
@@ -150,12 +150,7 @@ impl Engine {
     /// One sync, which ends by `deadline` or earlier. Whatever fails, the published version stays.
     pub async fn sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
         let synced = self.try_sync(token, deadline).await;
-        if let Err(error) = &synced
-            && (error.kind() == ErrorKind::Locked || error.operation() == StoreLock::CHECK)
-        {
-            // Another process has the store now, or had: the next attempt takes the lock and recovers.
-            self.let_go();
-        }
+        self.let_go_if_lost(&synced);
         synced
     }
 
@@ -248,9 +243,7 @@ impl Engine {
         let keep = self.keep.clone();
         let interrupt = Interrupt::new(token.clone(), None);
         let pruned = self.in_store(&interrupt, "prune", move |interrupt| writer.prune(&keep, interrupt)).await;
-        if pruned.as_ref().is_err_and(|error| error.kind() == ErrorKind::Locked) {
-            self.let_go();
-        }
+        self.let_go_if_lost(&pruned);
         self.parts.metrics.pruned(pruned?);
         Ok(())
     }

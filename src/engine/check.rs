@@ -22,6 +22,9 @@ impl Engine {
         let (rules, progress) = (self.rules.clone(), self.parts.progress.clone());
         let scrub = move |interrupt: &Interrupt| writer.scrub(mode, &rules, interrupt, &progress);
         let result = self.in_store(&interrupt, "scrub", scrub).await;
+        if self.let_go_if_lost(&result) {
+            return result;
+        }
         match &result {
             Ok(None) => {}
             Ok(Some(report)) => self.note_report(mode, report),

@@ -50,15 +50,23 @@ async fn a_pod_that_stands_by_is_ready_only_with_a_good_version() {
 }
 
 #[tokio::test]
-async fn who_loses_the_store_between_two_syncs_finds_out_before_it_asks_the_source() {
+async fn who_loses_the_store_between_two_syncs_finds_out_before_it_asks_the_source_or_cries_wolf() {
     let story = Story::new(&[file("a.py", "1")]);
     let mut engine = story.open().await;
     engine.sync(&story.token, None).await.unwrap();
     let asked = story.faults.calls(Call::Resolve);
-    std::fs::remove_file(story.config.root.join(".dagsync/lock")).unwrap();
-    let successor = crate::store::Store::from(&story.config).lock().unwrap();
+    let succeed = || {
+        std::fs::remove_file(story.config.root.join(".dagsync/lock")).unwrap();
+        crate::store::Store::from(&story.config).lock().unwrap()
+    };
+    let successor = succeed();
     assert_eq!(engine.sync(&story.token, None).await.unwrap_err().kind(), ErrorKind::Locked);
     assert_eq!((story.faults.calls(Call::Resolve), story.board.read().writer), (asked, false));
     assert_eq!(engine.open(&story.token).await.unwrap_err().kind(), ErrorKind::Locked);
     drop(successor);
+    engine.open(&story.token).await.unwrap();
+    let _successor = succeed();
+    std::fs::remove_file(story.config.root.join("current")).unwrap();
+    assert_eq!(engine.scrub(&story.token, ScrubMode::Stat).await.unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(story.board.read().state, SyncState::Converged, "a successor may turn the link");
 }

@@ -1,9 +1,10 @@
 //! Calls into the store: one at a time, and none is waited for that hangs with the volume.
 
-use dagsync_core::{Interrupt, Result};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result};
 
 use super::Engine;
 use super::isolate::stands_still;
+use crate::store::StoreLock;
 
 impl Engine {
     /// Runs `work` on the store. If it does not move on for the time that a sync may take, it is left behind.
@@ -18,6 +19,16 @@ impl Engine {
         let (store, asked) = (self.store.clone(), interrupt.clone());
         let call = move || work(&asked).map_err(|error| store.explain(error));
         self.volume.blocking(operation, given_up, call).await
+    }
+
+    /// Another process has the store now, or had: the next attempt takes the lock and recovers. Says whether.
+    pub(super) fn let_go_if_lost<T>(&mut self, done: &Result<T>) -> bool {
+        let is_lost = |error: &Error| error.kind() == ErrorKind::Locked || error.operation() == StoreLock::CHECK;
+        let is_lost = done.as_ref().is_err_and(is_lost);
+        if is_lost {
+            self.let_go();
+        }
+        is_lost
     }
 
     /// Gives the store up, on a thread of its own: closing a file may wait for the volume.

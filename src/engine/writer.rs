@@ -104,8 +104,7 @@ impl Writer {
     /// Whether the store still is this process's, and the link still points to what was published last.
     pub(super) fn check_link(&self) -> Result<()> {
         let (lock, expected) = self.lock_and_current();
-        lock.check()?;
-        self.store.check_link(expected.as_ref()).map(drop)
+        self.find(&lock, expected.as_ref()).map(drop)
     }
 
     pub(super) fn scrub(
@@ -116,7 +115,7 @@ impl Writer {
         progress: &Progress,
     ) -> Result<Option<ScrubReport>> {
         let (lock, expected) = self.lock_and_current();
-        let Some(name) = self.store.check_link(expected.as_ref())? else { return Ok(None) };
+        let Some(name) = self.find(&lock, expected.as_ref())? else { return Ok(None) };
         let StagingRules { filter, limits, .. } = rules;
         let scrub = Scrub { mode, renew_index: Some(&lock), filter, limits, interrupt, progress };
         self.store.scrub(&name, &scrub).map(Some)
@@ -176,6 +175,12 @@ impl Writer {
             tracing::info!(%folder, "removed an old version");
         }
         Ok(removed.len())
+    }
+
+    /// What the link leads to, which only a successor may have turned.
+    fn find(&self, lock: &StoreLock, expected: Option<&FolderName>) -> Result<Option<FolderName>> {
+        lock.check()?;
+        self.store.check_link(expected).or_else(|error| lock.check().and(Err(error)))
     }
 
     /// The lock, and what should be current.

@@ -172,7 +172,9 @@ impl StoreLock {
         self.held.lock().map_err(|e| lost("was taken over by another process").with_source(std::io::Error::from(e)))?;
         // Opened each time: over NFS a stat may be a minute old, an open never is.
         let Some(here) = fs::open(&self.path)? else { return Err(lost("is gone")) };
-        let (same, held) = (here.metadata().map_err(fail)?, self.held.file.metadata().map_err(fail)?);
+        // A file that the server forgot is no lock.
+        let held = self.held.file.metadata().map_err(|e| lost("was taken over by another process").with_source(e))?;
+        let same = here.metadata().map_err(fail)?;
         let is_same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         // The number of a file that a server forgot may be given to another, which does not say the same.
         let says_so = |text: Vec<u8>| text.starts_with(self.held.claim.as_bytes());

@@ -20,7 +20,8 @@ impl Fleet {
     /// All of them run and are on the first commit.
     fn start() -> Self {
         let repo = Repo::with(&[("a.py", "0"), ("team/same.py", "same"), ("team/b.py", "0")]);
-        let pod = || Pod::new(&repo.file_url()).set("lease", "1s").set("log.level", "info");
+        let pod =
+            || Pod::new(&repo.file_url()).set("lease", "1s").set("log.level", "info").set("scrub.interval", "300ms");
         let first = pod();
         let root = first.root().to_owned();
         let mut pods = vec![first];
