@@ -4,30 +4,33 @@ mod backoff;
 mod check;
 mod daemon;
 mod gate;
-mod isolate;
+pub(crate) mod isolate;
+mod standby;
 mod verdict;
+mod volume;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use dagsync_core::{
     Error, ErrorKind, Filter, Interrupt, Limits, Progress, Result, Revision, StagingCounts, StagingRules, Strategy,
-    SyncContext, Tree, Version, Warning, blocking,
+    SyncContext, Tree, Version, Warning,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Gate};
 use crate::metrics::Metrics;
 use crate::status::{StatusBoard, SyncState};
-use crate::store::{KeepPolicy, ScrubMode, Store, StoreLock};
+use crate::store::{KeepPolicy, ScrubMode, Store, Vigil};
 use isolate::Isolation;
 use verdict::Verdict;
 use writer::{Brought, Job, StagedDraft, Writer};
 
 pub use backoff::Backoff;
 pub use daemon::{Wake, run_loop, run_once};
+pub use standby::Followed;
 
 /// Lines that one sync or check writes about single files at the most.
 const LOGGED: usize = 100;
@@ -57,8 +60,12 @@ pub struct Engine {
     timeout: Duration,
     allow_empty: bool,
     gate: Gate,
-    isolation: Isolation,
+    source: Isolation,
+    volume: Isolation,
+    vigil: Arc<Mutex<Vigil>>,
     writer: Option<Writer>,
+    /// Another process writes to the store.
+    standing: bool,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
     materialized: Option<Revision>,
     /// A check for which the strategy has to bring the tree again.
@@ -93,7 +100,6 @@ impl Engine {
     /// An engine with the settings of `config`. Touches nothing.
     pub fn new(config: &Config, parts: Parts, filter: Arc<Filter>) -> Self {
         Self {
-            parts,
             store: Store::from(config),
             rules: StagingRules {
                 filter,
@@ -109,12 +115,16 @@ impl Engine {
             timeout: config.timeout,
             allow_empty: config.allow_empty,
             gate: config.gate.clone(),
-            isolation: Isolation::default(),
+            source: Isolation::of_source(parts.strategy.to_string()),
+            volume: Isolation::of_volume(&config.root),
+            vigil: Arc::default(),
             writer: None,
+            standing: false,
             materialized: None,
             recheck: None,
             tampered: false,
             checks: 0,
+            parts,
         }
     }
 
@@ -127,12 +137,18 @@ impl Engine {
         if self.writer.is_some() {
             return Ok(());
         }
-        self.check_found(token).await;
+        if !self.standing {
+            self.check_found(token).await;
+        }
         let interrupt = Interrupt::new(token.clone(), None);
-        let (store, name) = (self.store.clone(), self.parts.name.clone());
+        let (store, name, vigil) = (self.store.clone(), self.parts.name.clone(), self.vigil.clone());
         let (limits, progress) = (self.rules.limits, self.parts.progress.clone());
-        let open = move |interrupt: &Interrupt| Writer::open(store, &name, &limits, interrupt, &progress);
-        let (writer, adopted) = blocking(&interrupt, "open store", open).await?;
+        let open = move |interrupt: &Interrupt| Writer::open(store, &vigil, &name, &limits, interrupt, &progress);
+        let (writer, adopted) = self.in_store(&interrupt, "open store", open).await?;
+        if std::mem::take(&mut self.standing) {
+            tracing::info!("standing by is over: this process writes to the store now");
+        }
+        self.parts.board.update(|status| (status.writer, status.holder) = (true, Some(writer.holder.clone())));
         self.writer = Some(writer);
         if adopted {
             self.check_found(token).await;
@@ -143,12 +159,7 @@ impl Engine {
     /// One sync, which ends by `deadline` or earlier. Whatever fails, the published version stays.
     pub async fn sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
         let synced = self.try_sync(token, deadline).await;
-        if let Err(error) = &synced
-            && (error.kind() == ErrorKind::Locked || error.operation() == StoreLock::CHECK)
-        {
-            // Another process has the store now, or had: the next attempt takes the lock and recovers.
-            self.writer = None;
-        }
+        self.let_go_if_lost(&synced);
         synced
     }
 
@@ -158,13 +169,14 @@ impl Engine {
         let Some(writer) = self.writer.clone() else {
             return Err(Error::new(ErrorKind::Unexpected, "sync", "the store is not open"));
         };
+        // Before the source is asked: its cache is in the store, which may be another's by now, or not answer.
+        if !self.parts.strategy.is_in_place() {
+            self.notice_a_lost_link(&interrupt, &writer).await?;
+        }
         let (revision, trouble) = self.wanted(self.context(&interrupt, &writer)).await?;
         if trouble.is_some() {
             // The source may have used up the time.
             interrupt = self.interrupt(token, None);
-        }
-        if !self.parts.strategy.is_in_place() {
-            self.notice_a_lost_link(&interrupt, &writer).await?;
         }
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
@@ -191,28 +203,32 @@ impl Engine {
         start: Instant,
     ) -> Result<SyncReport> {
         let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
-        let draft = blocking(interrupt, "stage", move |interrupt| stage.stage(rules, interrupt, progress)).await?;
+        let stage = move |interrupt: &Interrupt| stage.stage(rules, interrupt, progress);
+        let draft = self.in_store(interrupt, "stage", stage).await?;
         let tree = self.materialize(self.context(interrupt, writer), revision, &draft).await;
         let brought = match tree {
             Ok(Tree::Staged) => self.publish(token, interrupt, writer, draft, revision).await?,
             Ok(Tree::Unchanged) => {
-                clean_up(draft).await;
+                let removal = draft.draft.removal();
+                self.clean_up(draft, &removal).await;
                 let (writer, job, status) = (writer.clone(), self.job(revision), self.parts.board.read());
                 let keep = move |_: &Interrupt| writer.keep(job, status.files, status.bytes);
-                blocking(interrupt, "keep version", keep).await?
+                self.in_store(interrupt, "keep version", keep).await?
             }
             Ok(Tree::InPlace(found)) => {
-                clean_up(draft).await;
+                let removal = draft.draft.removal();
+                self.clean_up(draft, &removal).await;
                 let (writer, symlinks) = (writer.clone(), self.rules.symlinks);
                 let note = move |_: &Interrupt| {
                     let verdict = Verdict::of(&found.tree, &found.expectation);
                     Ok((writer.note_in_place(*found, symlinks)?, verdict))
                 };
-                let (brought, verdict) = blocking(interrupt, "note tree", note).await?;
+                let (brought, verdict) = self.in_store(interrupt, "note tree", note).await?;
                 return self.judge(revision, brought, &verdict, start);
             }
             Err(error) => {
-                clean_up(draft).await;
+                let removal = draft.draft.removal();
+                self.clean_up(draft, &removal).await;
                 return Err(error);
             }
         };
@@ -244,11 +260,12 @@ impl Engine {
         draft: StagedDraft,
         revision: &Revision,
     ) -> Result<Brought> {
-        let staged = Arc::new(blocking(interrupt, "stage", move |_| draft.finish()).await?);
+        let staged = Arc::new(self.in_store(interrupt, "stage", move |_| draft.finish()).await?);
         let warning = match self.ask_gate(token, &staged, revision).await {
             Ok(warning) => warning,
             Err(error) => {
-                clean_up(staged).await;
+                let removal = staged.draft.removal();
+                self.clean_up(staged, &removal).await;
                 return Err(error);
             }
         };
@@ -256,18 +273,19 @@ impl Engine {
         let interrupt = if self.gate.command.is_some() { &self.interrupt(token, None) } else { interrupt };
         let (writer, job) = (writer.clone(), self.job(revision));
         let publish = move |interrupt: &Interrupt| writer.publish(&staged, job, interrupt);
-        let mut brought = blocking(interrupt, "publish", publish).await?;
+        let mut brought = self.in_store(interrupt, "publish", publish).await?;
         brought.warnings.extend(warning);
         Ok(brought)
     }
 
     /// Removes versions that have become old since the last publish.
-    pub async fn prune(&self, token: &CancellationToken) -> Result<()> {
+    pub async fn prune(&mut self, token: &CancellationToken) -> Result<()> {
         let Some(writer) = self.writer.clone() else { return Ok(()) };
         let keep = self.keep.clone();
         let interrupt = Interrupt::new(token.clone(), None);
-        let removed = blocking(&interrupt, "prune", move |interrupt| writer.prune(&keep, interrupt)).await?;
-        self.parts.metrics.pruned(removed);
+        let pruned = self.in_store(&interrupt, "prune", move |interrupt| writer.prune(&keep, interrupt)).await;
+        self.let_go_if_lost(&pruned);
+        self.parts.metrics.pruned(pruned?);
         Ok(())
     }
 
@@ -278,7 +296,7 @@ impl Engine {
         let is_first = self.materialized.is_none();
         let call =
             async move { if is_first { strategy.resolve_ahead(&cx).await } else { strategy.resolve(&cx).await } };
-        match (self.isolation.run(&interrupt, "resolve", call).await, &self.materialized) {
+        match (self.source.run(&interrupt, "resolve", call).await, &self.materialized) {
             (Ok(revision), _) => {
                 self.parts.board.update(|status| status.target.revision = Some(revision.clone()));
                 Ok((revision, None))
@@ -298,7 +316,7 @@ impl Engine {
         let interrupt = cx.interrupt.clone();
         let (strategy, revision, staging) = (self.parts.strategy.clone(), revision.clone(), draft.staging.clone());
         let call = async move { strategy.materialize(&cx, &revision, &staging).await };
-        self.isolation.run(&interrupt, "materialize", call).await
+        self.source.run(&interrupt, "materialize", call).await
     }
 
     fn interrupt(&self, token: &CancellationToken, deadline: Option<Instant>) -> Interrupt {
@@ -344,6 +362,10 @@ impl Engine {
         }
     }
 
+    fn vigil(&self) -> MutexGuard<'_, Vigil> {
+        self.vigil.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&mut self, revision: Revision, brought: Brought, start: Instant, state: SyncState) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
         let Brought { version, folder, in_place, files, bytes, published, counts, mut warnings, pruned } = brought;
@@ -384,15 +406,6 @@ impl Engine {
         self.materialized = Some(revision.clone());
         SyncReport { revision, version, published, changed, in_place, files, counts, took }
     }
-}
-
-/// Removing a large tree takes time that the endpoints must not wait for.
-async fn clean_up(draft: impl Send + 'static) {
-    let _ = blocking(&Interrupt::never(), "clean up", move |_| {
-        drop(draft);
-        Ok(())
-    })
-    .await;
 }
 
 fn log_warnings(revision: &Revision, warnings: &[Warning]) {

@@ -35,6 +35,9 @@ const MANIFESTS: usize = 4;
 /// The longest that a client waits for its turn to get one.
 const MANIFEST_WAIT: Duration = Duration::from_secs(10);
 
+/// The longest that a client waits for the store.
+const STORE_WAIT: Duration = Duration::from_secs(10);
+
 /// What the endpoints answer from.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
@@ -129,13 +132,19 @@ async fn manifest(
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many manifests are being read; ask again");
     };
     let store = endpoints.store.clone();
-    match blocking(&Interrupt::never(), "read manifest", move |_| store.manifest_bytes(&version)).await {
-        Ok(Some(bytes)) => {
-            let body = Body::from(Bytes::from_owner(Sending { bytes, _turn: turn }));
+    // The turn goes along: it is taken for as long as the volume hangs, so that threads do not pile up.
+    let read = move |_: &Interrupt| Ok(store.manifest_bytes(&version)?.map(|bytes| Sending { bytes, _turn: turn }));
+    match tokio::time::timeout(STORE_WAIT, blocking(&Interrupt::never(), "read manifest", read)).await {
+        Ok(Ok(Some(manifest))) => {
+            let body = Body::from(Bytes::from_owner(manifest));
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
         }
-        Ok(None) => problem(StatusCode::NOT_FOUND, "this store does not have that version"),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "this store does not have that version"),
+        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(_) => {
+            let (root, wait) = (endpoints.store.root().display(), STORE_WAIT.as_secs());
+            problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{root} has not answered for {wait} s; ask again"))
+        }
     }
 }
 

@@ -78,6 +78,7 @@ pub const METRICS: &[MetricInfo] = &[
         "The published DAG version; always 1",
     ),
     stable("dagsync_state", "gauge", "", &["state"], "1 for the state that the pod is in, 0 for the others"),
+    stable("dagsync_store_writer", "gauge", "", &[], "1 when this process writes to its store, 0 when it stands by"),
     stable("dagsync_ready", "gauge", "", &[], "1 when a verified version is published"),
     stable("dagsync_files", "gauge", "", &[], "Files of the published version"),
     stable("dagsync_size_bytes", "gauge", "bytes", &[], "Size of the published version"),
@@ -196,6 +197,7 @@ pub struct Metrics {
     operations: Family<Labels, Counter>,
     failures: Gauge,
     ready: Gauge,
+    writer: Gauge,
     files: Gauge<i64, AtomicI64>,
     bytes: Gauge<i64, AtomicI64>,
     published: Gauge<f64, AtomicU64>,
@@ -234,6 +236,7 @@ impl Default for Metrics {
             operations: register(r, "dagsync_operations_total", Family::default()),
             failures: register(r, "dagsync_consecutive_failures", Gauge::default()),
             ready: register(r, "dagsync_ready", Gauge::default()),
+            writer: register(r, "dagsync_store_writer", Gauge::default()),
             files: register(r, "dagsync_files", Gauge::default()),
             bytes: register(r, "dagsync_size_bytes", Gauge::default()),
             published: register(r, "dagsync_published_timestamp_seconds", Gauge::default()),
@@ -296,6 +299,11 @@ impl Metrics {
         self.failures.set(0);
     }
 
+    /// Notes that another process's version was found to be good.
+    pub fn followed(&self) {
+        self.failures.set(0);
+    }
+
     /// Counts a failed sync.
     pub fn failed(&self, kind: ErrorKind, attempts: u64) {
         self.syncs.get_or_create(&vec![("result", "failed")]).inc();
@@ -334,6 +342,7 @@ impl Metrics {
     /// The exposition in OpenMetrics text format, with gauges as `status` has them.
     pub fn encode(&self, status: &Status) -> String {
         self.ready.set(i64::from(status.ready));
+        self.writer.set(i64::from(status.writer));
         self.files.set(i64::try_from(status.files).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
         self.published.set(seconds(status.published_at));

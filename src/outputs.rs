@@ -8,7 +8,7 @@ mod webhook;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, Tally, blocking};
+use dagsync_core::{Error, ErrorKind, Result, Tally};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,11 +58,17 @@ impl Outputs {
         }
     }
 
-    /// After every sync that succeeded; `first` is the first of this process, which counts as news. Never waits for a
-    /// command or a call.
-    pub async fn succeeded(&self, report: &SyncReport, first: bool) {
+    /// Whether this process only stands by. Its commands and calls are made all the same, for they tell what this pod's
+    /// Airflow finds; files below the root are left to the process that writes there.
+    pub fn stand_by(&self, stands_by: bool) {
+        self.files.stand_by(stands_by);
+    }
+
+    /// After every sync that succeeded, and every look of a pod that stands by; `is_news` though nothing was published,
+    /// as it is for the first of a process. Never waits for a command or a call.
+    pub async fn succeeded(&self, report: &SyncReport, is_news: bool) {
         self.files.recover().await;
-        if !report.changed && !first {
+        if !report.changed && !is_news {
             return;
         }
         self.files.touch().await;
@@ -107,8 +113,8 @@ impl Outputs {
     /// The folder behind the link.
     async fn published(&self) -> PathBuf {
         let (link, root) = (self.link.clone(), self.root.clone());
-        let resolve = move |_: &Interrupt| Ok(std::fs::canonicalize(link).unwrap_or(root));
-        blocking(&Interrupt::never(), "read link", resolve).await.unwrap_or_else(|_| self.root.clone())
+        let resolve = move || Ok(std::fs::canonicalize(link).unwrap_or(root));
+        self.files.on_volume("read link", resolve).await.unwrap_or_else(|_| self.root.clone())
     }
 }
 

@@ -25,6 +25,12 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "Let the group write to what is published, for readers of another UID.",
     ),
+    Setting::new(
+        "lease",
+        Kind::Duration,
+        "60s",
+        "Of many processes with one store, one writes; it is taken for dead when it has shown no life for so long. `0s`: only when it ended.",
+    ),
     Setting::new("period", Kind::Duration, "10s", "Time between two syncs."),
     Setting::new(
         "init_period",

@@ -27,11 +27,14 @@ pub enum SyncState {
     Tampered,
     /// What is in the image was not sealed, so nobody can say whether it was touched.
     Unsealed,
+    /// Another process writes to the store; the version that it published last is served.
+    Standby,
 }
 
 impl SyncState {
     /// Every state, for metrics.
-    pub const ALL: [Self; 5] = [Self::Starting, Self::Converged, Self::Stale, Self::Tampered, Self::Unsealed];
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Converged, Self::Stale, Self::Tampered, Self::Unsealed, Self::Standby];
 
     /// The name used in JSON, logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +44,7 @@ impl SyncState {
             Self::Stale => "stale",
             Self::Tampered => "tampered",
             Self::Unsealed => "unsealed",
+            Self::Standby => "standby",
         }
     }
 }
@@ -69,6 +73,10 @@ pub struct Status {
     /// Since when it has stood so.
     #[serde(serialize_with = "rfc3339")]
     pub since: SystemTime,
+    /// Whether this process writes to the store.
+    pub writer: bool,
+    /// Who does, as the store's lock says: a process and its host.
+    pub holder: Option<String>,
     /// Whether a verified version is published. Never turns back because a source is down.
     pub ready: bool,
     /// The published version.
@@ -180,6 +188,8 @@ impl StatusBoard {
             filter_hash: filter_hash.to_string(),
             state: SyncState::Starting,
             since: now,
+            writer: false,
+            holder: None,
             ready: false,
             version: None,
             folder: None,
@@ -227,7 +237,7 @@ impl Status {
     pub fn fail(&mut self, error: &Error, attempts: u64, now: SystemTime) {
         self.last_error =
             Some(LastError { kind: error.kind().as_str(), message: error.to_string(), at: now, attempts });
-        if self.state == SyncState::Converged {
+        if matches!(self.state, SyncState::Converged | SyncState::Standby) {
             self.enter(SyncState::Stale, now);
         }
     }
@@ -242,6 +252,13 @@ impl Status {
             self.last_success = Some(now);
             self.ready = true;
         }
+    }
+
+    /// Notes that another process's version is good.
+    pub fn stand_by(&mut self, now: SystemTime) {
+        self.last_error = None;
+        self.last_success = Some(now);
+        self.enter(SyncState::Standby, now);
     }
 
     /// Notes how the published version differs from its manifest.

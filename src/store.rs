@@ -21,15 +21,19 @@
 
 mod access;
 mod adopt;
+mod beat;
 mod lock;
+mod moment;
 mod names;
 mod prune;
 mod publish;
 mod scrub;
 mod state;
+mod sweep;
+mod vigil;
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use dagsync_core::fs::{self, Folder, Name};
 use dagsync_core::index::StatIndex;
@@ -48,11 +52,11 @@ pub use publish::{Draft, Publication, Published};
 pub(crate) use scrub::differences;
 pub use scrub::{Scrub, ScrubMode, ScrubReport};
 pub use state::{FolderState, State};
+pub use vigil::Vigil;
 
 const PRIVATE: &str = ".dagsync";
 /// The longest manifest that is read: 100,000 files with paths of 1 KiB take a tenth of it.
 const MANIFEST_MAX: u64 = 1 << 30;
-const DOOMED_STAYS: &str = "a removed version stays in staging until the next start";
 
 /// One store. Reading needs no lock; whatever writes asks for the [`StoreLock`].
 #[derive(Debug, Clone)]
@@ -62,18 +66,22 @@ pub struct Store {
     link: PathBuf,
     layout: Layout,
     group_write: bool,
+    /// How long a holder of the lock may be silent.
+    lease: Duration,
 }
 
 impl From<&Config> for Store {
     fn from(config: &Config) -> Self {
-        Self { layout: config.layout, group_write: config.group_write, ..Self::new(&config.root, &config.link) }
+        let Config { layout, group_write, lease, .. } = *config;
+        Self { layout, group_write, lease, ..Self::new(&config.root, &config.link) }
     }
 }
 
 impl Store {
     /// The store at `root` with its link at `link`, for reading either layout. Touches nothing.
     pub fn new(root: impl Into<PathBuf>, link: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), link: link.into(), layout: Layout::Versions, group_write: false }
+        let (root, link, layout) = (root.into(), link.into(), Layout::Versions);
+        Self { root, link, layout, group_write: false, lease: Duration::ZERO }
     }
 
     /// The store that lies at `root`; without a `link`, with the one that it was written with last.
@@ -166,8 +174,10 @@ impl Store {
     }
 
     /// Keeps the manifest of a tree that lies elsewhere; one of an earlier such tree goes.
-    pub fn keep_manifest(&self, _lock: &StoreLock, manifest: &Manifest) -> Result<Version> {
+    pub fn keep_manifest(&self, lock: &StoreLock, manifest: &Manifest) -> Result<Version> {
+        lock.check()?;
         let version = manifest.version();
+        fs::write_atomic(&self.manifest_path(&version), &manifest.to_bytes())?;
         let folders = self.folders()?;
         for entry in self.names_of(Path::new(PRIVATE).join("manifests"))? {
             let digest: Option<Digest> = entry.name.to_str().and_then(|name| name.parse().ok());
@@ -176,7 +186,6 @@ impl Store {
                 fs::remove_file(&self.private("manifests").join(&entry.name))?;
             }
         }
-        fs::write_atomic(&self.manifest_path(&version), &manifest.to_bytes())?;
         Ok(version)
     }
 
@@ -192,24 +201,17 @@ impl Store {
         Ok(Some(Snapshot { folder, version: name.version(), index: StatIndex::load(&self.index_path(&name)) }))
     }
 
-    /// Brings the store into order after whatever happened to the process before: sweeps staging, forgets what was
-    /// never published, rebuilds the state where it is missing or damaged.
-    pub fn recover(&self, _lock: &StoreLock, now: SystemTime, interrupt: &Interrupt) -> Result<State> {
+    /// Brings the store into order after whatever happened to the process before: forgets what was never published, rebuilds the state where it is missing or damaged.
+    pub fn recover(&self, lock: &StoreLock, now: SystemTime, interrupt: &Interrupt) -> Result<State> {
         self.create()?;
-        let staging = self.private("staging");
-        for entry in Folder::open(&staging)?.names()? {
-            // Somebody else's file may be in it, which only a person can remove.
-            warn_of(fs::remove_tree(&staging.join(entry.name), interrupt), "a staging folder stays");
-        }
-        fs::remove_file(&fs::with_suffix(&self.link_path(), fs::BESIDE_LINK))?;
         for name in self.records()?.iter().filter(|name| !self.has_folder(name)) {
-            warn_of(self.remove_folder(name, interrupt), "the record of a folder that is gone stays");
+            warn_of(self.remove_folder(lock, name, interrupt), "the record of a folder that is gone stays");
         }
         let behind = self.behind_link()?;
         let current = self.current()?;
         let mut state = match State::load(&self.state_path()) {
             Some(mut state) => {
-                self.forget_unpublished(&mut state, current.as_ref(), interrupt)?;
+                self.forget_unpublished(lock, &mut state, current.as_ref(), now, interrupt)?;
                 state.adopt(current, now);
                 state
             }
@@ -219,24 +221,24 @@ impl Store {
             self.note_git_sync(&mut state, &behind, now)?;
         }
         state.link = self.link_path().strip_prefix(&self.root).map_or_else(|_| self.link_path(), Path::to_owned);
-        self.save_state(&state);
+        self.save_state(lock, &state);
         Ok(state)
     }
 
     /// Everything in it can be rebuilt: a full disk must not keep a good version from being served, nor make a version
     /// that is live, or one that is gone, look otherwise.
-    fn save_state(&self, state: &State) {
-        warn_of(state.save(&self.state_path()), "the state is not saved; the next start rebuilds it");
+    fn save_state(&self, lock: &StoreLock, state: &State) {
+        let saved = self.replace(lock, &self.state_path(), &state.to_json());
+        warn_of(saved, "the state is not saved; the next start rebuilds it");
     }
 
-    /// A folder that the state does not know and the link does not name was complete but never current: nobody reads it.
-    fn forget_unpublished(&self, state: &mut State, current: Option<&FolderName>, interrupt: &Interrupt) -> Result<()> {
-        let on_disk = self.folders()?;
-        for name in on_disk.iter().filter(|name| Some(*name) != current && !state.folders.contains_key(*name)) {
-            warn_of(self.remove_folder(name, interrupt), "a version that was never current stays");
-        }
-        state.folders.retain(|name, _| on_disk.contains(name));
-        Ok(())
+    /// Writes a file of the store's own in one step.
+    fn replace(&self, lock: &StoreLock, path: &Path, bytes: &[u8]) -> Result<()> {
+        let draft = self.new_staging_path();
+        lock.moments.pass();
+        fs::write_new(&draft, bytes)
+            .and_then(|()| lock.put(&draft, path))
+            .inspect_err(|_| drop(fs::remove_file(&draft)))
     }
 
     /// The folders of published trees, of either layout.
@@ -254,8 +256,8 @@ impl Store {
         Ok(names.filter(FolderName::is_worktree).collect())
     }
 
-    fn record(&self, name: &FolderName) -> Result<()> {
-        fs::write_atomic(&self.record_path(name), b"")?;
+    fn record(&self, lock: &StoreLock, name: &FolderName) -> Result<()> {
+        self.replace(lock, &self.record_path(name), b"")?;
         Folder::open(self.private("worktrees"))?.sync()
     }
 
@@ -271,46 +273,13 @@ impl Store {
         }
     }
 
-    fn remove_folder(&self, name: &FolderName, interrupt: &Interrupt) -> Result<()> {
-        let doomed = self.take_out_of_sight(&self.folder_path(name), interrupt)?;
-        fs::remove_file(&self.index_path(name))?;
-        if name.is_worktree() {
-            fs::remove_file(&self.record_path(name))?;
-        }
-        if !self.folders()?.iter().any(|other| other.version() == name.version()) {
-            fs::remove_file(&self.manifest_path(&name.version()))?;
-        }
-        warn_of(fs::remove_tree(&doomed, interrupt), DOOMED_STAYS);
-        Ok(())
-    }
-
-    /// Moves a tree to staging before it is removed, so that a reader sees all of it or nothing. What cannot be removed
-    /// then lies there until the next start; for the store it is gone.
-    fn take_out_of_sight(&self, tree: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
-        let doomed = self.new_staging_path();
-        fs::create_folders(&doomed)?;
-        let (home, name) = (tree.parent().unwrap_or(&self.root), tree.file_name().unwrap_or_default());
-        let moved = Folder::open(home).and_then(|home| home.folder(&name.to_string_lossy())).and_then(|folder| {
-            // Not fatal: where the group may write, the folder may be another user's.
-            let _ = folder.chmod(0o755);
-            fs::rename(tree, &doomed.join("tree"))
-        });
-        match moved {
-            Err(error) if !error.is_not_found() => {
-                warn_of(fs::remove_tree(&doomed, interrupt), "a staging folder stays");
-                return Err(error);
-            }
-            _ => {}
-        }
-        if home.parent() == Some(&self.root.join(WORKTREES)) {
-            // The folder of a copy; that another is in it is fine.
-            let _ = std::fs::remove_dir(home);
-        }
-        Ok(doomed)
-    }
-
     fn new_staging_path(&self) -> PathBuf {
         self.private("staging").join(format!("{}-{:016x}", std::process::id(), fastrand::u64(..)))
+    }
+
+    /// Whether readers may be on other hosts.
+    fn is_network(&self) -> bool {
+        Folder::open(&self.root).is_ok_and(|root| root.is_network())
     }
 
     fn private(&self, name: &str) -> PathBuf {

@@ -14,6 +14,7 @@ use crate::store::Store;
 const ORDER: &[&str] = &[
     "state",
     "since",
+    "holder",
     "version",
     "revision",
     "strategy",
@@ -108,7 +109,7 @@ fn table(status: &Json, style: Style) -> String {
 
 fn colored(state: &str, style: Style) -> String {
     match state {
-        "converged" => style.green(state),
+        "converged" | "standby" => style.green(state),
         "tampered" => style.red(state),
         _ => style.yellow(state),
     }

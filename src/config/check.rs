@@ -15,6 +15,8 @@ use super::{value, wrong};
 
 /// Shorter periods would only keep the source's server busy.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
+/// A process may well be busy elsewhere for a quarter of less.
+const MIN_LEASE: Duration = Duration::from_secs(1);
 /// Longer ones are mistakes, and far longer ones no clock can add up.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Names in the store that are not free for the link.
@@ -55,6 +57,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
         let duration = e.value.as_str().and_then(|text| humantime::parse_duration(text).ok());
         check(e.setting.name, duration.is_none_or(|d| d <= MAX_DURATION), "must be 365d or less")?;
     }
+    check("lease", config.lease.is_zero() || config.lease >= MIN_LEASE, "must be 1s or more, or 0s for never")?;
     check("period", config.period >= MIN_PERIOD, "must be 100ms or more")?;
     check(
         "sync_on_signal",

@@ -24,6 +24,9 @@ pub struct Config {
     pub layout: Layout,
     /// Let the group write to what is published.
     pub group_write: bool,
+    /// How long the process that writes to the store may be silent before another takes over; zero: for ever.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
     /// Time between two syncs.
     #[serde(with = "humantime_serde")]
     pub period: Duration,

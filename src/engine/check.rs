@@ -4,7 +4,7 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::path::Path;
 use std::time::SystemTime;
 
-use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, StagingRules, Version, blocking};
+use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, StagingRules, Version};
 use tokio_util::sync::CancellationToken;
 
 use super::writer::Writer;
@@ -25,11 +25,16 @@ impl Engine {
         if is_in_place {
             return Ok(None);
         }
-        let Some(writer) = self.writer.clone() else { return Ok(None) };
+        let Some(writer) = self.writer.clone() else {
+            return if self.stands_by() { self.examine(token, mode).await } else { Ok(None) };
+        };
         let interrupt = Interrupt::new(token.clone(), None);
         let (rules, progress) = (self.rules.clone(), self.parts.progress.clone());
         let scrub = move |interrupt: &Interrupt| writer.scrub(mode, &rules, interrupt, &progress);
-        let result = blocking(&interrupt, "scrub", scrub).await;
+        let result = self.in_store(&interrupt, "scrub", scrub).await;
+        if self.let_go_if_lost(&result) {
+            return result;
+        }
         match &result {
             Ok(None) => {}
             Ok(Some(report)) => self.note_report(mode, report),
@@ -44,29 +49,39 @@ impl Engine {
         if status.ready && !self.tampered || self.parts.strategy.is_in_place() {
             return;
         }
+        // Errors are logged and counted where they happen.
+        let _ = self.examine(token, ScrubMode::Stat).await;
+    }
+
+    /// Checks what the link leads to, whoever published it, without writing.
+    pub(super) async fn examine(&mut self, token: &CancellationToken, mode: ScrubMode) -> Result<Option<ScrubReport>> {
         let interrupt = Interrupt::new(token.clone(), None);
         let (store, rules, progress) = (self.store.clone(), self.rules.clone(), self.parts.progress.clone());
         let check = move |interrupt: &Interrupt| {
-            let Some(name) = store.current()? else { return Ok(None) };
             let StagingRules { filter, limits, .. } = &rules;
-            let (mode, renew_index) = (ScrubMode::Stat, false);
-            let scrub = Scrub { mode, renew_index, filter, limits, interrupt, progress: &progress };
-            Ok(Some((store.scrub(&name, &scrub)?, store.state())))
+            let scrub = Scrub { mode, renew_index: None, filter, limits, interrupt, progress: &progress };
+            let Some(report) = store.scrub_current(&scrub)? else { return Ok(None) };
+            Ok(Some((report, store.state())))
         };
-        match blocking(&interrupt, "check store", check).await {
-            Ok(None) => {}
+        match self.in_store(&interrupt, "check store", check).await {
+            Ok(None) => Ok(None),
             Ok(Some((report, state))) => {
-                self.note_report(ScrubMode::Stat, &report);
+                self.note_report(mode, &report);
                 if report.changes.is_empty() {
                     self.note_found(&report, state);
                 }
+                Ok(Some(report))
             }
-            Err(error) => self.note_no_report(ScrubMode::Stat, &error),
+            Err(error) => {
+                self.note_no_report(mode, &error);
+                Err(error)
+            }
         }
     }
 
     fn note_found(&mut self, report: &ScrubReport, state: Option<State>) {
         tracing::info!(version = %report.folder.version(), files = report.files, "the published version is good");
+        let stands = if self.stands_by() { SyncState::Standby } else { SyncState::Converged };
         self.tampered = false;
         let state = state.filter(|state| state.current.as_ref() == Some(&report.folder));
         let published_at = state.as_ref().and_then(|s| s.folders.get(&report.folder)).map(|f| f.published_at);
@@ -76,7 +91,7 @@ impl Engine {
             status.revision = revision;
             status.published_at = published_at;
             status.tampered.clear();
-            status.enter(SyncState::Converged, SystemTime::now());
+            status.enter(stands, SystemTime::now());
         });
     }
 
@@ -94,16 +109,20 @@ impl Engine {
     /// A link that was removed or turned elsewhere is noticed at every sync, not only at the next check.
     pub(super) async fn notice_a_lost_link(&mut self, interrupt: &Interrupt, writer: &Writer) -> Result<()> {
         let writer = writer.clone();
-        let found = blocking(interrupt, "read store", move |_| writer.check_link()).await;
+        let found = self.in_store(interrupt, "read store", move |_| writer.check_link()).await;
         match found {
             Err(error) if error.kind() == ErrorKind::Mismatch => {
                 if !self.tampered {
-                    self.distrust_unseen(ScrubMode::Stat, &error, ChangeKind::Removed);
+                    self.note_lost_link(&error);
                 }
                 Ok(())
             }
             other => other,
         }
+    }
+
+    pub(super) fn note_lost_link(&mut self, error: &Error) {
+        self.distrust_unseen(ScrubMode::Stat, error, ChangeKind::Removed);
     }
 
     fn note_report(&mut self, mode: ScrubMode, report: &ScrubReport) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, jittered};
-use super::{Engine, SyncReport};
+use super::{Engine, Followed, SyncReport};
 use crate::config::Config;
 use crate::daemon::Until;
 use crate::memory;
@@ -68,35 +68,64 @@ pub async fn run_loop(
 ) -> Result<()> {
     let mut daemon = Loop::new(engine, config)?;
     daemon.next_scrub = scrub_after(Instant::now(), config);
-    if until == Until::FirstSync {
-        daemon.turn(wake, token, until).await?;
-        return if daemon.settled { daemon.outputs.finish(token).await } else { Err(Error::cancelled("sync")) };
-    }
-    daemon.outputs.start();
-    let ended = daemon.turn(wake, token, until).await;
-    daemon.outputs.stop().await;
+    let ended = if until == Until::FirstSync {
+        daemon.first_sync(wake, token).await
+    } else {
+        daemon.outputs.start();
+        let ended = daemon.turn(wake, token, until).await;
+        daemon.outputs.stop().await;
+        ended
+    };
+    daemon.engine.close().await;
     ended
 }
 
-/// Syncs once, trying again after errors that may pass until `config.timeout` is over.
+/// Syncs once, trying again after errors that may pass until `config.timeout` is over. Where another process writes to
+/// the store, what is good in it is enough.
 ///
 /// # Errors
 /// The last error. What was published before stays.
 pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken) -> Result<SyncReport> {
     let mut once = Loop::new(engine, config)?;
-    let deadline = once.next_sync + config.timeout;
-    loop {
-        let error = match once.attempt(token, Some(deadline.into_std())).await {
-            Ok(report) => return once.outputs.finish(token).await.map(|()| report),
-            Err(error) => error,
-        };
-        once.failed(&error).await;
-        if !error.is_retryable() || once.is_exhausted() || once.next_sync >= deadline {
-            return Err(error);
-        }
-        tokio::select! {
-            () = token.cancelled() => return Err(error),
-            () = tokio::time::sleep_until(once.next_sync) => {}
+    let ended = once.once(token).await;
+    once.engine.close().await;
+    ended
+}
+
+impl Loop<'_> {
+    async fn first_sync(&mut self, wake: &Wake, token: &CancellationToken) -> Result<()> {
+        self.turn(wake, token, Until::FirstSync).await?;
+        if self.settled { self.outputs.finish(token).await } else { Err(Error::cancelled("sync")) }
+    }
+
+    async fn once(&mut self, token: &CancellationToken) -> Result<SyncReport> {
+        let deadline = self.next_sync + self.config.timeout;
+        loop {
+            let error = match self.attempt(token, Some(deadline.into_std())).await {
+                Ok(Done::Synced(report)) => return self.outputs.finish(token).await.map(|()| report),
+                Ok(Done::StoodBy { found: Some(Followed { report, .. }), .. }) => {
+                    tracing::info!(version = %report.version, "the version of the process that writes to the store is good");
+                    return self.outputs.finish(token).await.map(|()| report);
+                }
+                Ok(Done::StoodBy { locked, .. }) => {
+                    self.next_sync = Instant::now() + self.config.period.min(Duration::from_secs(1));
+                    self.engine.no_version(locked)
+                }
+                Err(error) => {
+                    self.failed(&error).await;
+                    if self.is_exhausted() {
+                        return Err(error);
+                    }
+                    error
+                }
+            };
+            if !error.is_retryable() || self.next_sync >= deadline {
+                return Err(error);
+            }
+            tokio::select! {
+                () = token.cancelled() => return Err(error),
+                () = tokio::time::sleep_until(self.next_sync) => {}
+            }
         }
     }
 }
@@ -119,6 +148,16 @@ enum Due {
     Stop,
     Sync,
     Scrub,
+}
+
+/// What a turn came to that did not fail.
+enum Done {
+    Synced(SyncReport),
+    /// Another process writes to the store, as `locked` says.
+    StoodBy {
+        locked: Error,
+        found: Option<Followed>,
+    },
 }
 
 impl<'a> Loop<'a> {
@@ -173,11 +212,14 @@ impl<'a> Loop<'a> {
     async fn sync(&mut self, token: &CancellationToken) -> Result<()> {
         let before = self.engine.parts.board.read().revision.clone();
         match self.attempt(token, None).await {
-            Ok(report) => {
+            Ok(done) => {
                 self.failures = 0;
                 let period = jittered(self.config.period, self.config.jitter, fastrand::f64());
-                let wait = self.second_look(before.as_ref() != Some(&report.revision)).unwrap_or(period);
-                self.next_sync = Instant::now() + wait.min(period);
+                let wait = match &done {
+                    Done::Synced(report) => self.second_look(before.as_ref() != Some(&report.revision)),
+                    Done::StoodBy { .. } => None,
+                };
+                self.next_sync = Instant::now() + wait.unwrap_or(period).min(period);
             }
             Err(error) if token.is_cancelled() && error.kind() == ErrorKind::Cancelled => {}
             Err(error) => {
@@ -197,30 +239,50 @@ impl<'a> Loop<'a> {
         Some(*next)
     }
 
-    async fn attempt(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<SyncReport> {
+    async fn attempt(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<Done> {
         let (board, progress) = self.heart();
         let start = Instant::now();
-        let report = beating(&board, &progress, async {
-            self.engine.open(token).await?;
-            self.engine.sync(token, deadline).await
-        })
-        .await;
+        let done = beating(&board, &progress, self.try_once(token, deadline)).await;
         memory::trim();
-        self.engine.parts.metrics.turned(self.turn_of(&report), start.elapsed());
-        if let Ok(report) = &report {
-            let first = !std::mem::replace(&mut self.settled, true);
-            self.outputs.succeeded(report, first).await;
-            if report.published || first {
-                memory::forget_code();
-            }
+        self.outputs.stand_by(self.engine.stands_by());
+        self.engine.parts.metrics.turned(self.turn_of(&done), start.elapsed());
+        let (report, changed) = match &done {
+            Ok(Done::Synced(report)) => (report, report.published),
+            Ok(Done::StoodBy { found: Some(found), .. }) => (&found.report, found.changed),
+            _ => return done,
+        };
+        let first = !std::mem::replace(&mut self.settled, true);
+        self.outputs.succeeded(report, changed || first).await;
+        if changed || first {
+            memory::forget_code();
         }
-        report
+        done
+    }
+
+    /// One sync, or one look where another process writes.
+    async fn try_once(&mut self, token: &CancellationToken, deadline: Option<std::time::Instant>) -> Result<Done> {
+        let mut may_lose_it = true;
+        loop {
+            let locked = match self.engine.open(token).await {
+                Ok(()) => match self.engine.sync(token, deadline).await {
+                    Err(error) if error.kind() == ErrorKind::Locked && std::mem::take(&mut may_lose_it) => {
+                        tracing::warn!(%error, "the store's lock is lost");
+                        continue;
+                    }
+                    synced => return synced.map(Done::Synced),
+                },
+                Err(error) if error.kind() == ErrorKind::Locked => error,
+                Err(error) => return Err(error),
+            };
+            let found = self.engine.follow(token).await?;
+            return Ok(Done::StoodBy { locked, found });
+        }
     }
 
     /// How git-sync calls what a turn did: its first success counts as news.
-    fn turn_of(&self, report: &Result<SyncReport>) -> Turn {
-        match report {
-            Ok(report) if report.changed || !self.settled => Turn::Success,
+    fn turn_of(&self, done: &Result<Done>) -> Turn {
+        match done {
+            Ok(Done::Synced(report)) if report.changed || !self.settled => Turn::Success,
             Ok(_) => Turn::Noop,
             Err(_) => Turn::Error,
         }

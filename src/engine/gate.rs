@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::{FileStat, file_system_tick};
 use dagsync_core::{
-    Change, ChangeKind, Error, ErrorKind, Interrupt, Manifest, Outcome, Result, Revision, Warning, blocking, printable,
+    Change, ChangeKind, Error, ErrorKind, Interrupt, Manifest, Outcome, Result, Revision, Warning, printable,
 };
 use rustix::fs::FileType;
 use tokio_util::sync::CancellationToken;
@@ -48,11 +48,11 @@ impl Engine {
         let interrupt = Interrupt::new(token.clone(), None);
         let (store, tree, name) = (self.store.clone(), staged.clone(), revision.clone());
         let prepare = move |interrupt: &Interrupt| Question::new(&store, &tree, &name, interrupt);
-        let Question { tree, environment, input, before } = blocking(&interrupt, OPERATION, prepare).await?;
+        let Question { tree, environment, input, before } = self.in_store(&interrupt, OPERATION, prepare).await?;
         let (folder, timeout, shown) = (tree.clone(), self.gate.timeout, printable(&program));
         let command = Command { operation: OPERATION, program, folder, environment, input: Some(input), timeout };
         let answer = Answer::of(&shown, self.alive(command.run(token)).await)?;
-        let checked = blocking(&interrupt, OPERATION, move |interrupt| check(&tree, &before, interrupt)).await;
+        let checked = self.in_store(&interrupt, OPERATION, move |interrupt| check(&tree, &before, interrupt)).await;
         let complaint = self.note_answer(answer, checked.is_ok(), revision);
         if checked.is_err() {
             // Unchanged files are shared with the published version.

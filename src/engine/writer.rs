@@ -11,6 +11,7 @@ use dagsync_core::{
 
 use crate::store::{
     Draft, FolderName, KeepPolicy, Publication, Published, Scrub, ScrubMode, ScrubReport, State, Store, StoreLock,
+    Vigil,
 };
 
 /// A store with its lock. Cheap to clone; one thread writes at a time.
@@ -19,19 +20,21 @@ pub(super) struct Writer {
     store: Store,
     /// The strategy's own folder.
     pub(super) cache: PathBuf,
+    /// Who others see as the writer.
+    pub(super) holder: String,
     held: Arc<Mutex<Held>>,
 }
 
 #[derive(Debug)]
 struct Held {
-    lock: StoreLock,
+    lock: Arc<StoreLock>,
     state: State,
 }
 
 /// A tree that is being staged.
 #[derive(Debug)]
 pub(super) struct StagedDraft {
-    draft: Draft,
+    pub(super) draft: Draft,
     pub(super) staging: Staging,
     pub(super) previous: Option<Arc<Snapshot>>,
 }
@@ -95,25 +98,25 @@ impl Writer {
     /// Takes the lock and brings the store into order; says whether a tree was adopted that was not the store's.
     pub(super) fn open(
         store: Store,
+        vigil: &Mutex<Vigil>,
         strategy: &str,
         limits: &Limits,
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<(Self, bool)> {
-        let open = || {
-            let lock = store.lock()?;
-            let adopted = store.adopt(&lock, limits, interrupt, progress)?;
-            let state = store.recover(&lock, SystemTime::now(), interrupt)?;
-            Ok((Held { lock, state }, store.cache(strategy)?, adopted))
-        };
-        let (held, cache, adopted) = open().map_err(|error| store.explain(error))?;
-        Ok((Self { store, cache, held: Arc::new(Mutex::new(held)) }, adopted))
+        let lock = store.lock_after(&mut vigil.lock().unwrap_or_else(PoisonError::into_inner), interrupt)?;
+        let adopted = store.adopt(&lock, limits, interrupt, progress)?;
+        let state = store.recover(&lock, SystemTime::now(), interrupt)?;
+        let cache = store.cache(strategy)?;
+        let holder = lock.holder().to_owned();
+        let held = Held { lock: Arc::new(lock), state };
+        Ok((Self { store, cache, holder, held: Arc::new(Mutex::new(held)) }, adopted))
     }
 
-    /// Whether the link still points to what was published last.
+    /// Whether the store still is this process's, and the link still points to what was published last.
     pub(super) fn check_link(&self) -> Result<()> {
-        let expected = self.held().state.current.clone();
-        self.store.check_link(expected.as_ref()).map(drop)
+        let (lock, expected) = self.lock_and_current();
+        self.find(&lock, expected.as_ref()).map(drop)
     }
 
     pub(super) fn scrub(
@@ -123,10 +126,10 @@ impl Writer {
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<Option<ScrubReport>> {
-        let expected = self.held().state.current.clone();
-        let Some(name) = self.store.check_link(expected.as_ref())? else { return Ok(None) };
+        let (lock, expected) = self.lock_and_current();
+        let Some(name) = self.find(&lock, expected.as_ref())? else { return Ok(None) };
         let StagingRules { filter, limits, .. } = rules;
-        let scrub = Scrub { mode, renew_index: true, filter, limits, interrupt, progress };
+        let scrub = Scrub { mode, renew_index: Some(&lock), filter, limits, interrupt, progress };
         self.store.scrub(&name, &scrub).map(Some)
     }
 
@@ -153,7 +156,7 @@ impl Writer {
             // What was linked into the draft got another ctime by that, and by its removal.
             draft.discard();
         }
-        if let Err(error) = self.store.index(published.folder(), tree, interrupt) {
+        if let Err(error) = self.store.index(&held.lock, published.folder(), tree, interrupt) {
             tracing::warn!(%error, "the next check has to read every file");
         }
         Ok(Brought {
@@ -214,6 +217,18 @@ impl Writer {
             tracing::info!(%folder, "removed an old version");
         }
         Ok(removed.len())
+    }
+
+    /// What the link leads to, which only a successor may have turned.
+    fn find(&self, lock: &StoreLock, expected: Option<&FolderName>) -> Result<Option<FolderName>> {
+        lock.check()?;
+        self.store.check_link(expected).or_else(|error| lock.check().and(Err(error)))
+    }
+
+    /// The lock, and what should be current.
+    fn lock_and_current(&self) -> (Arc<StoreLock>, Option<FolderName>) {
+        let held = self.held();
+        (held.lock.clone(), held.state.current.clone())
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -3,12 +3,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs, worded};
+use dagsync_core::{Error, ErrorKind, Result, fs, worded};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::engine::isolate::Isolation;
+
+/// How long a file is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The files that are configured.
 #[derive(Debug)]
@@ -17,6 +22,9 @@ pub(super) struct Files {
     error: Option<PathBuf>,
     /// The error file may be there, from a process before this one too.
     error_stands: AtomicBool,
+    root: PathBuf,
+    stands_by: AtomicBool,
+    volume: Isolation,
 }
 
 impl Files {
@@ -26,32 +34,61 @@ impl Files {
         if touch.is_some() && touch == error {
             return Err(wrong("touch_file and error_file are the same file".to_owned()));
         }
-        Ok(Self { touch, error, error_stands: AtomicBool::new(true) })
+        let (root, volume) = (config.root.clone(), Isolation::of_volume(&config.root));
+        Ok(Self { touch, error, error_stands: AtomicBool::new(true), root, stands_by: AtomicBool::new(false), volume })
+    }
+
+    pub(super) fn stand_by(&self, stands_by: bool) {
+        self.stands_by.store(stands_by, Relaxed);
+    }
+
+    /// Does `work` on a file, unless it is another process's.
+    async fn with(
+        &self,
+        file: &Option<PathBuf>,
+        operation: &'static str,
+        work: impl FnOnce(&Path) -> Result<()> + Send + 'static,
+    ) -> Option<Result<()>> {
+        let path = file.clone().filter(|path| !(self.stands_by.load(Relaxed) && path.starts_with(&self.root)))?;
+        Some(self.on_volume(operation, move || work(&path)).await)
+    }
+
+    /// A call that is not waited for without end.
+    pub(super) async fn on_volume<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.volume.blocking(operation, tokio::time::sleep(PATIENCE), call).await
     }
 
     /// Says that something was published.
     pub(super) async fn touch(&self) {
-        if let Some(path) = self.touch.clone() {
-            warn_of(blocking(&Interrupt::never(), "touch", move |_| touch(&path)).await, "touch_file is not touched");
+        if let Some(touched) = self.with(&self.touch, "touch", touch).await {
+            warn_of(touched, "touch_file is not touched");
         }
     }
 
     /// Says what went wrong.
     pub(super) async fn fail(&self, message: &'static str, error: &Error, failures: u64) {
-        let Some(path) = self.error.clone() else { return };
         let args = json!({"failCount": failures, "kind": error.kind().as_str()});
         let json = json!({"Msg": message, "Err": error.to_string(), "Args": args}).to_string();
-        self.error_stands.store(true, Relaxed);
-        let written = blocking(&Interrupt::never(), "write error_file", move |_| write(&path, &json)).await;
-        warn_of(written, "error_file is not written");
+        let write = move |path: &Path| write(path, &json);
+        if let Some(written) = self.with(&self.error, "write error_file", write).await {
+            self.error_stands.store(true, Relaxed);
+            warn_of(written, "error_file is not written");
+        }
     }
 
     /// Nothing is wrong any more.
     pub(super) async fn recover(&self) {
-        let Some(path) = self.error.clone().filter(|_| self.error_stands.load(Relaxed)) else { return };
-        let removed = blocking(&Interrupt::never(), "remove error_file", move |_| fs::remove_file(&path)).await;
-        self.error_stands.store(removed.is_err(), Relaxed);
-        warn_of(removed, "error_file is not removed; the next sync tries again");
+        if !self.error_stands.load(Relaxed) {
+            return;
+        }
+        if let Some(removed) = self.with(&self.error, "remove error_file", fs::remove_file).await {
+            self.error_stands.store(removed.is_err(), Relaxed);
+            warn_of(removed, "error_file is not removed; the next sync tries again");
+        }
     }
 }
 

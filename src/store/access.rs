@@ -31,6 +31,10 @@ impl Store {
         let owner = [PRIVATE, ""].iter().find_map(|name| std::fs::metadata(self.root.join(name)).ok());
         let user = rustix::process::geteuid().as_raw();
         match owner.map(|found| found.uid()).filter(|owner| is_refused && *owner != user) {
+            Some(owner) if user == 0 => error.with_hint(format!(
+                "{} belongs to user {owner}, and its volume does not let root in (root_squash): run as that user",
+                self.root.display()
+            )),
             Some(owner) => error.with_hint(format!(
                 "{} belongs to user {owner} and this is user {user}: run both as one user, or in one group with \
                  group_write set for both",

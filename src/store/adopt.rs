@@ -31,6 +31,8 @@ impl Store {
     /// [`ErrorKind::Refused`] when that is nothing that dagsync or git-sync published.
     pub(super) fn behind_link(&self) -> Result<Behind> {
         let link = self.link_path();
+        // Over NFS this renews what is known of the link, which may be a minute old otherwise.
+        drop(link.parent().map(Folder::open));
         let Some(target) = fs::read_link(&link)? else { return Ok(Behind::Nothing) };
         let Some(found) = fs::resolve(&link)? else { return Ok(Behind::Nothing) };
         let root = fs::resolve(&self.root)?.unwrap_or_else(|| self.root.clone());
@@ -51,13 +53,7 @@ impl Store {
 
     /// Makes the tree that the link leads to one of the store's, if it is not: it is hashed as it lies there, so that
     /// it is served on whether or not the source answers. Says whether it did.
-    pub fn adopt(
-        &self,
-        _lock: &StoreLock,
-        limits: &Limits,
-        interrupt: &Interrupt,
-        progress: &Progress,
-    ) -> Result<bool> {
+    pub fn adopt(&self, lock: &StoreLock, limits: &Limits, interrupt: &Interrupt, progress: &Progress) -> Result<bool> {
         let tree = match self.behind_link()? {
             Behind::Unrecorded(tree) => tree,
             Behind::Old(found) => {
@@ -76,14 +72,14 @@ impl Store {
             Ok(hashed) => {
                 let version = hashed.manifest.version();
                 let name = tree.named(version);
-                fs::write_atomic(&self.manifest_path(&version), &hashed.manifest.to_bytes())?;
+                self.replace(lock, &self.manifest_path(&version), &hashed.manifest.to_bytes())?;
                 Folder::open(self.private("manifests"))?.sync()?;
-                self.record(&name)?;
-                warn_of(hashed.index.save(&self.index_path(&name)), "the next check has to read every file");
+                self.record(lock, &name)?;
+                warn_of(self.save_index(lock, &name, &hashed.index), "the next check has to read every file");
                 tracing::info!(folder = %path.display(), %version, files = hashed.manifest.len(), "adopted the tree behind the link");
                 Ok(true)
             }
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Locked) => Err(error),
             Err(error) => {
                 tracing::warn!(folder = %path.display(), %error, "the tree behind the link cannot be adopted; a fresh one replaces it");
                 Ok(false)

@@ -6,12 +6,16 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use dagsync_core::fs::{self, Folder};
-use dagsync_core::{Interrupt, Result, Version};
+use dagsync_core::{ErrorKind, Interrupt, Result, Version};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::names::WORKTREES;
-use super::{DOOMED_STAYS, FolderName, State, Store, StoreLock, warn_of};
+use super::sweep::DOOMED_STAYS;
+use super::{FolderName, State, Store, StoreLock, warn_of};
+
+/// Twice as long as an NFS client believes what it knows of a link (`acregmax`, `acdirmax`).
+const NETWORK_AGE: Duration = Duration::from_secs(120);
 
 /// Which old versions stay: the newest `versions`, all that were current within `age`, all `pinned`, and all on whose
 /// folder or manifest somebody holds a shared `flock`, as `flock -s /dags/current command` does.
@@ -48,38 +52,55 @@ impl Store {
     /// Removes the versions that `policy` does not keep; returns them.
     pub fn prune(
         &self,
-        _lock: &StoreLock,
+        lock: &StoreLock,
         state: &mut State,
         policy: &KeepPolicy,
         now: SystemTime,
         interrupt: &Interrupt,
     ) -> Result<Vec<FolderName>> {
+        lock.check()?;
         let mut removed = Vec::new();
+        let policy = &match self.least_age(lock) {
+            Some(age) => KeepPolicy { age: policy.age.max(age), ..policy.clone() },
+            None => return Ok(removed),
+        };
         // Readers follow the link, whoever turned it.
         let current = self.current()?;
         for name in policy.doomed(state, now) {
-            if current.as_ref() == Some(&name) || self.is_held(&name) {
+            if current.as_ref() == Some(&name) || self.is_in_use(&name) {
                 continue;
             }
             interrupt.check("prune")?;
             // One that cannot be removed must not keep the others.
-            match self.remove_folder(&name, interrupt) {
+            match self.remove_folder(lock, &name, interrupt) {
                 Ok(()) => {
                     state.folders.remove(&name);
                     removed.push(name);
                 }
+                Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
                 Err(error) => tracing::warn!(folder = %name, %error, "an old version cannot be removed"),
             }
         }
-        if self.prune_git_sync(state, policy, now, interrupt)? || !removed.is_empty() {
-            self.save_state(state);
+        if self.prune_git_sync(lock, state, policy, now, interrupt)? || !removed.is_empty() {
+            self.save_state(lock, state);
         }
         Ok(removed)
+    }
+
+    /// How long every old version stays, whatever the policy is: readers on other hosts may be told for a while that the
+    /// link still leads there. `None` while that time is not over for what others retired, whose clocks may be wrong.
+    fn least_age(&self, lock: &StoreLock) -> Option<Duration> {
+        match self.is_network() {
+            true if lock.age() < NETWORK_AGE => None,
+            true => Some(NETWORK_AGE),
+            false => Some(Duration::ZERO),
+        }
     }
 
     /// Removes the trees that git-sync left, when they are old; says whether there was one.
     fn prune_git_sync(
         &self,
+        lock: &StoreLock,
         state: &mut State,
         policy: &KeepPolicy,
         now: SystemTime,
@@ -99,7 +120,7 @@ impl Store {
                 continue;
             }
             interrupt.check("prune")?;
-            match self.take_out_of_sight(&tree, interrupt) {
+            match self.take_out_of_sight(lock, &tree, interrupt) {
                 Ok(doomed) => {
                     warn_of(fs::remove_tree(&doomed, interrupt), DOOMED_STAYS);
                     tracing::info!(folder = %tree.display(), "removed an old tree of git-sync");
@@ -115,7 +136,7 @@ impl Store {
 
     /// Over NFS an exclusive lock needs a descriptor that may write, which a folder's may not, and a folder's lock is
     /// not seen by other hosts: there the manifest is what to hold.
-    fn is_held(&self, name: &FolderName) -> bool {
+    fn is_in_use(&self, name: &FolderName) -> bool {
         let manifest = std::fs::File::options().read(true).write(true).open(self.manifest_path(&name.version()));
         // A version whose lock cannot be asked for is kept: better too long than removed under a task.
         is_locked(&self.folder_path(name)) || manifest.is_ok_and(|file| try_lock(&file).is_err())

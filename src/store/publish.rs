@@ -15,6 +15,7 @@ use super::{FolderName, State, Store, StoreLock};
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
+    removal: Interrupt,
 }
 
 impl Draft {
@@ -22,12 +23,15 @@ impl Draft {
     pub fn tree(&self) -> PathBuf {
         self.path.join("tree")
     }
-}
 
-impl Draft {
+    /// Tells how far its removal is, which nothing stops.
+    pub fn removal(&self) -> Interrupt {
+        self.removal.clone()
+    }
+
     /// Removes what is staged.
     pub fn discard(&self) {
-        if let Err(error) = fs::remove_tree(&self.path, &Interrupt::never()) {
+        if let Err(error) = fs::remove_tree(&self.path, &self.removal) {
             tracing::warn!(%error, "a staging folder stays until the next start");
         }
     }
@@ -78,8 +82,9 @@ impl Published {
 
 impl Store {
     /// A new, empty staging folder.
-    pub fn draft(&self, _lock: &StoreLock) -> Result<Draft> {
-        let draft = Draft { path: self.new_staging_path() };
+    pub fn draft(&self, lock: &StoreLock) -> Result<Draft> {
+        lock.check()?;
+        let draft = Draft { path: self.new_staging_path(), removal: Interrupt::never() };
         fs::create_folders(&draft.tree())?;
         Ok(draft)
     }
@@ -112,7 +117,7 @@ impl Store {
             }
         };
         record(state, published.folder(), publication);
-        self.save_state(state);
+        self.save_state(lock, state);
         Ok(published)
     }
 
@@ -120,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// There is no current version, or the layout calls for another folder.
-    pub fn keep(&self, _lock: &StoreLock, state: &mut State, publication: &Publication<'_>) -> Result<FolderName> {
+    pub fn keep(&self, lock: &StoreLock, state: &mut State, publication: &Publication<'_>) -> Result<FolderName> {
         let gone = || Error::new(ErrorKind::Changed, "publish", "the version that was to be kept is no longer current");
         let current = self.current()?.ok_or_else(gone)?;
         let wanted = FolderName::new(self.layout, current.version(), publication.revision)?;
@@ -128,7 +133,7 @@ impl Store {
             return Err(gone());
         }
         record(state, &current, publication);
-        self.save_state(state);
+        self.save_state(lock, state);
         Ok(current)
     }
 
@@ -170,31 +175,30 @@ impl Store {
             share_folder(home.path())?;
         }
         home.sync_file_system()?;
-        lock.check()?;
-        fs::rename(&manifest, &self.manifest_path(&name.version()))?;
+        lock.put(&manifest, &self.manifest_path(&name.version()))?;
         if name.is_worktree() {
-            self.record(name)?;
+            self.record(lock, name)?;
         }
-        fs::rename(&draft.tree(), &path)?;
+        lock.put(&draft.tree(), &path)?;
         let folder = Folder::open(&path)?;
-        if self.group_write { folder.share() } else { folder.chmod(0o555) }?;
+        if self.group_write { folder.share() } else { folder.chmod_where_possible(0o555) }?;
         home.sync()?;
         Folder::open(self.private("manifests"))?.sync()?;
-        // Again: what came before may have waited long for a network.
-        if let Err(error) = lock.check() {
-            let _ = self.remove_folder(name, &Interrupt::never());
-            return Err(error);
-        }
-        self.flip(&path)
+        self.flip(lock, &path)
     }
 
     /// The target is relative to where the link really lies, so that both may be mounted somewhere else.
-    fn flip(&self, tree: &Path) -> Result<()> {
+    fn flip(&self, lock: &StoreLock, tree: &Path) -> Result<()> {
         let link = self.link_path();
         let gone = |path: &Path| Error::new(ErrorKind::Changed, "publish", format!("{} is gone", path.display()));
         let resolve = |path: &Path| fs::resolve(path)?.ok_or_else(|| gone(path));
         let parent = link.parent().unwrap_or(&self.root);
-        fs::replace_link(&relative(&resolve(parent)?, &resolve(tree)?), &link)?;
+        let target = relative(&resolve(parent)?, &resolve(tree)?);
+        let beside = fs::with_suffix(&link, &format!("{}-{:016x}", fs::BESIDE_LINK, fastrand::u64(..)));
+        lock.moments.pass();
+        fs::create_link(&target, &beside)?;
+        // If the lock is lost the tree stays: its name may be the successor's by now.
+        lock.put(&beside, &link).inspect_err(|_| drop(fs::remove_file(&beside)))?;
         Folder::open(parent)?.sync()
     }
 
@@ -202,10 +206,18 @@ impl Store {
     ///
     /// Called after pruning: removing a version moves the ctime of the files it shared with this one. A file whose
     /// stat is not what was staged is left out, so the next check reads it.
-    pub fn index(&self, name: &FolderName, tree: &StagedTree, interrupt: &Interrupt) -> Result<()> {
+    pub fn index(&self, lock: &StoreLock, name: &FolderName, tree: &StagedTree, interrupt: &Interrupt) -> Result<()> {
+        lock.check()?;
         let now = file_system_tick(&self.private("staging"))?;
         let folder = Folder::open(self.folder_path(name))?;
-        StatIndex::of(folder, now, &tree.files, interrupt)?.save(&self.index_path(name))
+        self.save_index(lock, name, &StatIndex::of(folder, now, &tree.files, interrupt)?)
+    }
+
+    pub(super) fn save_index(&self, lock: &StoreLock, name: &FolderName, index: &StatIndex) -> Result<()> {
+        let draft = self.new_staging_path();
+        lock.moments.pass();
+        let put = index.save(&draft).and_then(|()| lock.put(&draft, &self.index_path(name)));
+        put.inspect_err(|_| drop(fs::remove_file(&draft)))
     }
 }
 

@@ -11,7 +11,7 @@ use dagsync_core::{
 };
 
 use super::adopt::is_git_sync;
-use super::{FolderName, Store, warn_of};
+use super::{FolderName, Store, StoreLock, warn_of};
 
 /// How thoroughly a version is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,8 +54,8 @@ pub struct ScrubReport {
 pub struct Scrub<'a> {
     /// How thoroughly.
     pub mode: ScrubMode,
-    /// Renew the version's index; only for who has the store's lock. Otherwise nothing is written.
-    pub renew_index: bool,
+    /// Renew the version's index, with the store's lock; without one nothing is written.
+    pub renew_index: Option<&'a StoreLock>,
     /// The configured filter.
     pub filter: &'a Filter,
     /// How large a tree may be.
@@ -67,6 +67,23 @@ pub struct Scrub<'a> {
 }
 
 impl Store {
+    /// Checks the version that the link leads to; another process may turn it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::scrub`].
+    pub fn scrub_current(&self, scrub: &Scrub<'_>) -> Result<Option<ScrubReport>> {
+        const TRIES: usize = 3;
+        let mut tries = 0..TRIES;
+        loop {
+            let Some(name) = self.current()? else { return Ok(None) };
+            let checked = self.scrub(&name, scrub);
+            let is_good = checked.as_ref().is_ok_and(|report| report.changes.is_empty());
+            if is_good || tries.next().is_none() || self.current()? == Some(name) {
+                return checked.map(Some);
+            }
+        }
+    }
+
     /// Checks the version in the folder `name`.
     ///
     /// # Errors
@@ -81,7 +98,7 @@ impl Store {
         let index = if scrub.mode == ScrubMode::Stat { StatIndex::load(&index_path) } else { StatIndex::default() };
         // Without a clock the new index proves nothing, so it is not kept. A full disk must not stop the check.
         let clock = || file_system_now(&self.private("staging")).ok();
-        let now = if scrub.renew_index { clock() } else { None };
+        let now = scrub.renew_index.filter(|lock| lock.check().is_ok()).and_then(|_| clock());
         // What readers see counts, so nothing but the caches that Python writes is left out of the check.
         let everything = Filter::default();
         // What was published passed the limits; links aside, only its size is counted otherwise.
@@ -91,8 +108,10 @@ impl Store {
         let reading = Reading { filter: &everything, limits, symlinks, index: &index, now, interrupt, progress };
         let tree = hash_tree(&Folder::open(&path)?, &reading)?;
         let changes = differences(&expected, &tree, scrub.filter, is_git_sync(&path));
-        if changes.is_empty() && tree.files_read > 0 && now.is_some() {
-            warn_of(tree.index.save(&index_path), "the next check has to read every file");
+        if let Some(lock) = scrub.renew_index
+            && (changes.is_empty() && tree.files_read > 0 && now.is_some())
+        {
+            warn_of(self.save_index(lock, name, &tree.index), "the next check has to read every file");
         }
         let (files, bytes, files_read) = (expected.len() as u64, tree.bytes, tree.files_read);
         Ok(ScrubReport { folder: name.clone(), path, changes, files, bytes, files_read })

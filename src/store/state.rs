@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use dagsync_core::{Result, Revision, fs};
+use dagsync_core::{Revision, fs};
 use humantime_serde::Serde;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,13 @@ pub struct FolderState {
     pub retired_at: Option<SystemTime>,
 }
 
+impl FolderState {
+    /// What can be known of a folder that is not current.
+    pub(super) const fn retired(now: SystemTime) -> Self {
+        Self { revision: None, published_at: now, retired_at: Some(now) }
+    }
+}
+
 impl State {
     /// The state as it was saved; `None` when it is missing, damaged or of another format.
     pub fn load(path: &Path) -> Option<Self> {
@@ -64,7 +71,6 @@ impl State {
 
     /// What can be known without the file.
     pub(super) fn rebuilt(folders: Vec<FolderName>, current: Option<FolderName>, now: SystemTime) -> Self {
-        let unknown = FolderState { revision: None, published_at: now, retired_at: Some(now) };
         let mut state = Self {
             format: FORMAT,
             current: None,
@@ -72,7 +78,7 @@ impl State {
             strategy: String::new(),
             source: String::new(),
             filter_hash: String::new(),
-            folders: folders.into_iter().map(|name| (name, unknown.clone())).collect(),
+            folders: folders.into_iter().map(|name| (name, FolderState::retired(now))).collect(),
             link: PathBuf::new(),
             git_sync: BTreeMap::new(),
         };
@@ -102,9 +108,9 @@ impl State {
         self.current = name;
     }
 
-    pub(super) fn save(&self, path: &Path) -> Result<()> {
+    pub(super) fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("the state has only text keys");
         json.push(b'\n');
-        fs::write_atomic(path, &json)
+        json
     }
 }

@@ -85,7 +85,7 @@ impl Story {
         };
         let published = self.store.publish(&self.lock, &mut self.state, &draft, &tree, &publication)?;
         if matches!(published, Published::New(_)) {
-            self.store.index(published.folder(), &tree, &Interrupt::never())?;
+            self.store.index(&self.lock, published.folder(), &tree, &Interrupt::never())?;
         }
         Ok(published)
     }
@@ -124,7 +124,7 @@ impl Story {
         let name = self.store.current().unwrap().unwrap();
         let (filter, limits, interrupt, progress) =
             (&Filter::default(), &Limits::default(), &Interrupt::never(), &Progress::default());
-        let scrub = Scrub { mode, renew_index: true, filter, limits, interrupt, progress };
+        let scrub = Scrub { mode, renew_index: Some(&self.lock), filter, limits, interrupt, progress };
         self.store.scrub(&name, &scrub).unwrap()
     }
 
@@ -225,7 +225,7 @@ fn a_lock_whose_file_was_replaced_does_not_publish() {
     let first = story.publish(&[("a.py", "1")]);
     std::fs::remove_file(story.store.private("lock")).unwrap();
     let successor = story.store.lock().unwrap();
-    let error = story.try_publish(&[("a.py", "2")], false, false).unwrap_err();
+    let error = story.store.draft(&story.lock).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert_eq!(story.store.current().unwrap(), Some(first));
     drop(successor);
@@ -334,7 +334,7 @@ fn an_edit_between_publish_and_index_is_not_taken_for_what_was_staged() {
     };
     let published = story.store.publish(&story.lock, &mut story.state, &draft, &tree, &publication).unwrap();
     story.tamper("a.py", "evil");
-    story.store.index(published.folder(), &tree, &Interrupt::never()).unwrap();
+    story.store.index(&story.lock, published.folder(), &tree, &Interrupt::never()).unwrap();
     assert_eq!(story.scrub(ScrubMode::Stat).changes, [change("a.py", ChangeKind::Modified)]);
 }
 

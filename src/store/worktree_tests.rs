@@ -140,8 +140,8 @@ fn killed_between_any_two_steps_of_a_publish_the_next_start_is_in_order() {
     let digest = Digest::of("x");
     let only_recorded: FolderName = format!("{}@{digest}", "1".repeat(40)).parse().unwrap();
     let in_place: FolderName = format!("{}.2@{digest}", "2".repeat(40)).parse().unwrap();
-    story.store.record(&only_recorded).unwrap();
-    story.store.record(&in_place).unwrap();
+    story.store.record(&story.lock, &only_recorded).unwrap();
+    story.store.record(&story.lock, &in_place).unwrap();
     write(story.store.folder_path(&in_place).join("a.py"), "x");
     let story = story.reopen();
     assert_eq!(story.store.records().unwrap().len(), 2);

@@ -1,5 +1,6 @@
 //! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
 
+mod bindfs;
 mod gate;
 mod net;
 mod nginx;
@@ -9,11 +10,13 @@ mod proxy;
 mod reader;
 mod repo;
 mod s3;
+mod seccomp;
 mod sshd;
 mod tmpfs;
 mod tree;
 mod web;
 
+pub(crate) use bindfs::Bindfs;
 pub(crate) use gate::Gate;
 pub(crate) use net::{free_port, http, request};
 pub(crate) use nginx::{Nginx, PASSWORD, USER};
@@ -22,6 +25,7 @@ pub(crate) use process::{PATIENCE, Process, eventually, shell};
 pub(crate) use proxy::Proxy;
 pub(crate) use repo::Repo;
 pub(crate) use s3::{Bucket, Server as S3Server};
+pub(crate) use seccomp::refusing;
 pub(crate) use sshd::Sshd;
 pub(crate) use tmpfs::Tmpfs;
 pub(crate) use tree::{contents, example_dags, generate, swap_in, version_by_hand, version_of};

@@ -20,12 +20,30 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 /// `NONBLOCK` so that a named pipe put in a file's place cannot hang the reader.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
 
+/// `f_type` of file systems whose files lie on another host, or behind a process that may stop answering: NFS, SMB and
+/// CIFS, Ceph, Lustre, AFS, 9P, OCFS2, GFS2, GPFS, BeeGFS, Coda, VirtualBox's and everything on FUSE (statfs(2),
+/// linux/magic.h and the projects' own headers).
+const NETWORK: &[u32] = &[
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x00c3_6400,
+    0x0bd0_0bd0,
+    0x5346_414f,
+    0x6b41_4653,
+    0x0102_1997,
+    0x7461_636f,
+    0x0116_1970,
+    0x4750_4653,
+    0x1983_0326,
+    0x7375_7245,
+    0x786f_4256,
+    0x6573_5546,
+];
+
 /// Bytes of names that are asked for at once.
 const NAMES_BUFFER: usize = 16 * 1024;
-
-/// What statfs(2) calls NFS, SMB (two of them), FUSE (which S3 and Google mounts are), Ceph, AFS, 9P and Lustre.
-const NETWORK: [u32; 8] =
-    [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x0102_1997, 0x0bd0_0bd0];
 
 /// An open folder. Names are resolved below it and never through a symbolic link.
 #[derive(Debug)]
@@ -102,12 +120,6 @@ impl Folder {
         Ok(Self { fd, path: self.path.clone() })
     }
 
-    /// Whether a network or a process of its own stands between this host and the folder's files, so that attributes may
-    /// be cached, and what was written shows its error late.
-    pub fn is_network(&self) -> bool {
-        rustix::fs::fstatfs(&self.fd).is_ok_and(|found| NETWORK.contains(&(found.f_type as u32)))
-    }
-
     /// How many threads to read the folder with: over a network most of the time is waiting.
     pub fn workers(&self) -> usize {
         const MOST: usize = 16;
@@ -173,9 +185,27 @@ impl Folder {
         rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(|e| Error::io("chmod", &self.path, e))
     }
 
+    /// The same where the volume carries permissions and the folder belongs to this user; elsewhere nothing happens:
+    /// for permissions that protect what would be right without them.
+    pub fn chmod_where_possible(&self, mode: u32) -> Result<()> {
+        match rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)) {
+            Ok(()) => Ok(()),
+            Err(e) if is_not_carried(e) => Ok(()),
+            Err(e) => Err(Error::io("chmod", &self.path, e)),
+        }
+    }
+
     /// Lets the group write to the folder itself and leaves a setgid bit, which gives what is made in it to the group.
     pub fn share(&self) -> Result<()> {
-        self.chmod(self.stat(".")?.mode & 0o2000 | 0o775)
+        self.chmod_where_possible(self.stat(".")?.mode & 0o2000 | 0o775)
+    }
+
+    /// Whether the folder lies on a network file system. There a full volume shows only when a file is flushed, readers
+    /// may follow a link that was replaced a minute ago, and a call may wait for a server without end. A file system
+    /// that does not say what it is counts as local.
+    pub fn is_network(&self) -> bool {
+        // The type's width and sign differ between targets; the magic numbers have 32 bits.
+        rustix::fs::fstatfs(&self.fd).is_ok_and(|found| NETWORK.contains(&(found.f_type as u32)))
     }
 
     /// Waits until everything written to the folder's file system is on disk.
@@ -235,14 +265,19 @@ fn statx_fresh(fd: impl AsFd, path: &OsStr, flags: AtFlags) -> Result<FileStat, 
     }
 }
 
+/// Whether permissions cannot be set because of where the file lies (SMB, FUSE) or whose it is (a volume that maps users).
+pub(crate) fn is_not_carried(errno: Errno) -> bool {
+    matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
 /// Opens a file for reading by a path that the user gave: links in it are followed, and a named pipe does not hang.
 /// `None` when it is not there.
 pub fn open(path: &Path) -> Result<Option<File>> {
-    match rustix::fs::open(path, READ.difference(OFlags::NOFOLLOW), Mode::empty()) {
-        Ok(fd) => Ok(Some(fd.into())),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(e) => Err(Error::io("open", path, e)),
-    }
+    let open = || Ok(rustix::fs::open(path, READ.difference(OFlags::NOFOLLOW), Mode::empty())?);
+    unless_stale(open).map(|fd| Some(fd.into())).or_else(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        _ => Err(Error::io("open", path, error)),
+    })
 }
 
 /// Reads a whole file of at most `max` bytes; `None` when it is not there.
@@ -267,6 +302,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     write().map_err(|e| Error::io("write", &beside, e))?;
     rename(&beside, path)
+}
+
+/// Writes a file that must not be there; it is complete on disk, or refused by it, when this returns.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    write().map_err(|e| Error::io("write", path, e))
 }
 
 /// `path` with `suffix` appended to its last part.
@@ -301,13 +346,18 @@ pub const BESIDE_LINK: &str = ".dagsync-new";
 pub fn replace_link(target: &Path, link: &Path) -> Result<()> {
     let beside = with_suffix(link, BESIDE_LINK);
     remove_file(&beside)?;
-    std::os::unix::fs::symlink(target, &beside).map_err(|e| Error::io("create link", &beside, e))?;
+    create_link(target, &beside)?;
     rename(&beside, link)
+}
+
+/// Creates the symbolic link `link`, which must not be there.
+pub fn create_link(target: &Path, link: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, link).map_err(|e| Error::io("create link", link, e))
 }
 
 /// Where the symbolic link `path` points; `None` when nothing is there.
 pub fn read_link(path: &Path) -> Result<Option<PathBuf>> {
-    match std::fs::read_link(path) {
+    match unless_stale(|| std::fs::read_link(path)) {
         Ok(target) => Ok(Some(target)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => {
@@ -320,20 +370,24 @@ pub fn read_link(path: &Path) -> Result<Option<PathBuf>> {
 
 /// Where `path` leads, links followed; `None` when nothing is there. What cannot be asked is an error, not an absence.
 pub fn resolve(path: &Path) -> Result<Option<PathBuf>> {
-    // A name that another NFS client has just replaced may be stale for a moment.
-    const TRIES: usize = 5;
+    unless_stale(|| std::fs::canonicalize(path)).map(Some).or_else(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        _ => Err(Error::io("resolve", path, error)),
+    })
+}
+
+/// A name that another NFS client has just replaced may be stale for a moment.
+fn unless_stale<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    const TRIES: usize = 4;
     for _ in 0..TRIES {
-        let error = match std::fs::canonicalize(path) {
-            Ok(found) => return Ok(Some(found)),
-            Err(error) => error,
-        };
-        match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            Some(Errno::STALE) => std::thread::sleep(std::time::Duration::from_millis(20)),
-            _ => return Err(Error::io("resolve", path, error)),
+        match call() {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::STALE) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            done => return done,
         }
     }
-    Err(Error::io("resolve", path, Errno::STALE))
+    call()
 }
 
 /// Removes a folder with everything in it, also where its folders are read-only; it may be gone already.
@@ -359,6 +413,7 @@ fn remove_below(parent: &Folder, name: &OsStr, interrupt: &Interrupt) -> Result<
     // Not fatal: where the folder is ours it works, elsewhere the removal below says what is wrong.
     let _ = folder.chmod(0o755);
     for entry in folder.names()? {
+        interrupt.check("remove")?;
         match entry.kind {
             FileType::Directory | FileType::Unknown => remove_below(&folder, &entry.name, interrupt)?,
             _ => folder.unlink(&entry.name)?,

@@ -1,5 +1,7 @@
 //! Cancellation and deadline, for asynchronous code and for blocking threads alike.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -11,12 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Interrupt {
     token: CancellationToken,
     deadline: Option<Instant>,
+    checks: Arc<AtomicU64>,
 }
 
 impl Interrupt {
     /// Stops when `token` is cancelled or, if given, at `deadline`.
     pub fn new(token: CancellationToken, deadline: Option<Instant>) -> Self {
-        Self { token, deadline }
+        Self { token, deadline, checks: Arc::default() }
     }
 
     /// Never stops.
@@ -26,6 +29,7 @@ impl Interrupt {
 
     /// An error when work has to stop now.
     pub fn check(&self, operation: &'static str) -> Result<()> {
+        self.checks.fetch_add(1, Relaxed);
         if self.token.is_cancelled() {
             return Err(Error::cancelled(operation));
         }
@@ -33,6 +37,11 @@ impl Interrupt {
             Some(deadline) if Instant::now() >= deadline => Err(timed_out(operation)),
             _ => Ok(()),
         }
+    }
+
+    /// How often work, by whichever clone, asked whether to stop: as long as this grows it does not hang.
+    pub fn checks(&self) -> u64 {
+        self.checks.load(Relaxed)
     }
 
     /// How long work may still take; `None` without a deadline.

@@ -27,6 +27,7 @@ mod sorted;
 mod staging;
 mod strategy;
 mod tally;
+mod volume;
 mod warning;
 mod wording;
 

@@ -71,7 +71,7 @@ impl OpenFolders {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.iter().rev().try_for_each(|path| {
             let folder = self.root.folder(path)?;
-            if group_write { folder.share() } else { folder.chmod(0o555) }
+            if group_write { folder.share() } else { folder.chmod_where_possible(0o555) }
         })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::fs::Folder;
+use crate::fs::{self, Folder};
 use crate::index::{FileStat, StatIndex};
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
@@ -26,7 +26,12 @@ use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::sorted::{self, InOrder};
 use crate::tree::{self, SymlinkPolicy};
+use crate::volume::Volume;
 use crate::warning::Warning;
+
+mod file;
+
+pub use file::StagedFile;
 
 const NANOS: i128 = 1_000_000_000;
 
@@ -94,6 +99,7 @@ struct Inner {
     progress: Progress,
     folders: OpenFolders,
     previous_folders: Option<OpenFolders>,
+    volume: Volume,
     state: Mutex<State>,
 }
 
@@ -115,13 +121,15 @@ impl Staging {
         interrupt: Interrupt,
         progress: Progress,
     ) -> Result<Self> {
-        let folders = OpenFolders::new(Folder::open(path)?, true);
+        let folder = Folder::open(path)?;
+        let volume = Volume::of(&folder);
+        let folders = OpenFolders::new(folder, true);
         let previous_folders = match &previous {
             Some(snapshot) => Some(OpenFolders::new(Folder::open(snapshot.folder.path())?, false)),
             None => None,
         };
         let state = Mutex::default();
-        Ok(Self(Arc::new(Inner { rules, previous, interrupt, progress, folders, previous_folders, state })))
+        Ok(Self(Arc::new(Inner { rules, previous, interrupt, progress, folders, previous_folders, volume, state })))
     }
 
     /// Whether the file or link at `path` belongs to the tree. What does not must not be staged; ask before fetching.
@@ -182,8 +190,8 @@ impl Staging {
         Ok(StagedFile { staging: self.clone(), folder, file, path: path.clone(), hasher, bytes: 0, finished: false })
     }
 
-    /// Takes the file at `path` from the version before, if it is there, has this content and mode, and was not
-    /// touched since; keeps its mtime. `false` means that the strategy must write it.
+    /// Takes the file at `path` from the version before, if it is there, has this content and the mode that a new file
+    /// would get, and was not touched since; keeps its mtime. `false` means that the strategy must write it.
     pub fn reuse(&self, path: &TreePath, executable: bool, digest: &Digest) -> Result<bool> {
         let (Some(snapshot), Some(folders)) = (&self.0.previous, &self.0.previous_folders) else { return Ok(false) };
         let Some(indexed) = snapshot.index.get(path.as_str()) else { return Ok(false) };
@@ -198,7 +206,12 @@ impl Staging {
         let Ok(from) = folders.get(folder) else { return Ok(false) };
         let Ok(stat) = from.stat(name) else { return Ok(false) };
         self.0.rules.limits.check_file(path, stat.size)?;
-        if !stat.is_file() || stat.is_executable() != executable || !stat.same_content_stat(known) {
+        if !stat.is_file() || !stat.same_content_stat(known) {
+            return Ok(false);
+        }
+        let permissions = stat.mode & 0o7777;
+        let wanted = if permissions == self.mode(executable) { permissions } else { self.mode_here(executable) };
+        if (permissions & 0o111 == 0) != (wanted & 0o111 == 0) {
             return Ok(false);
         }
         if snapshot.index.proves(indexed, &stat).is_none() && !self.rehash(&from, name, digest) {
@@ -206,10 +219,10 @@ impl Staging {
         }
         let to = self.0.folders.get(folder).map_err(|e| occupied(e, path))?;
         // One of other permissions, such as those of a tree that was adopted, is copied.
-        if stat.mode & 0o7777 == self.mode(executable) && to.hard_link(&from, name).is_ok() {
+        if permissions == wanted && to.hard_link(&from, name).is_ok() {
             return self.record(path.clone(), stat, *digest, |counts| counts.linked += 1).map(|()| true);
         }
-        match self.copy(&from, &to, name, &stat, digest).map_err(|e| occupied(e, path))? {
+        match self.copy(&from, &to, name, (&stat, executable), digest).map_err(|e| occupied(e, path))? {
             Some(stat) => self.record(path.clone(), stat, *digest, |counts| counts.copied += 1).map(|()| true),
             None => Ok(false),
         }
@@ -307,13 +320,14 @@ impl Staging {
         from: &Folder,
         to: &Folder,
         name: &str,
-        stat: &FileStat,
+        (stat, executable): (&FileStat, bool),
         expected: &Digest,
     ) -> Result<Option<FileStat>> {
         let path = to.path().join(name);
         let Ok(mut source) = from.file(name) else { return Ok(None) };
-        let mut copy = self.new_file(to, name, stat.is_executable())?;
+        let mut copy = self.new_file(to, name, executable)?;
         std::io::copy(&mut source, &mut copy).map_err(|e| Error::io("copy", &path, e))?;
+        self.settle(&copy, &path)?;
         set_mtime(&copy, stat.mtime).map_err(|e| Error::io("set time", &path, e))?;
         if self.rehash(to, name, expected) {
             return to.stat(name).map(Some);
@@ -346,6 +360,7 @@ impl Staging {
         let mut copy = self.new_file(&folder, name, stat.is_executable())?;
         let fail = |e| Error::io("copy", folder.path().join(name), e);
         std::io::copy(&mut source, &mut copy).map_err(fail)?;
+        self.settle(&copy, &folder.path().join(name))?;
         set_mtime(&copy, (second(before.mtime) + 1) * NANOS).map_err(fail)?;
         files[at].1 = (tree::stat_of(&copy, origin)?, digest);
         Ok(())
@@ -365,10 +380,32 @@ impl Staging {
         let file = folder.create(name, mode)?;
         if self.0.rules.group_write {
             // The process's umask may have taken what the group needs.
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
-                .map_err(|e| Error::io("chmod", folder.path().join(name), e))?;
+            match rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)) {
+                Err(e) if !fs::is_not_carried(e) => return Err(Error::io("chmod", folder.path().join(name), e)),
+                _ => {}
+            }
         }
         Ok(file)
+    }
+
+    /// The permissions that a new file gets on this volume.
+    fn mode_here(&self, executable: bool) -> u32 {
+        let ask = |executable| {
+            let name = format!(".dagsync-mode-{}", std::process::id());
+            let made = self.0.folders.get("").and_then(|folder| {
+                drop(self.new_file(&folder, &name, executable)?);
+                let stat = folder.stat(&name);
+                folder.unlink(&name)?;
+                stat
+            });
+            made.map_or_else(|_| self.mode(executable), |stat| stat.mode & 0o7777)
+        };
+        self.0.volume.mode_of_new(executable, ask)
+    }
+
+    /// Every file that counts went through here.
+    fn settle(&self, file: &File, path: &Path) -> Result<()> {
+        self.0.volume.settle(file).map_err(|e| Error::io("fsync", path, e))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -397,72 +434,6 @@ const fn second(mtime: i128) -> i128 {
 fn set_mtime(file: &File, mtime: i128) -> std::io::Result<()> {
     let time = Timespec { tv_sec: mtime.div_euclid(NANOS) as i64, tv_nsec: mtime.rem_euclid(NANOS) as _ };
     Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
-}
-
-/// A file that is being written to the staging folder; removed again unless it is finished.
-#[derive(Debug)]
-pub struct StagedFile {
-    staging: Staging,
-    folder: Arc<Folder>,
-    file: File,
-    path: TreePath,
-    hasher: Sha256,
-    bytes: u64,
-    finished: bool,
-}
-
-impl StagedFile {
-    /// Appends to the file.
-    pub fn append(&mut self, content: &[u8]) -> Result<()> {
-        self.staging.0.interrupt.check("stage")?;
-        self.bytes += content.len() as u64;
-        self.staging.0.rules.limits.check_file(&self.path, self.bytes)?;
-        self.file.write_all(content).map_err(|e| Error::io("write", self.shown(), e))?;
-        self.hasher.update(content);
-        Ok(())
-    }
-
-    /// How much has been appended.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Completes the file and counts it.
-    pub fn finish(mut self) -> Result<Digest> {
-        let stat = self.outlive_previous(tree::stat_of(&self.file, &self.path)?)?;
-        let digest = Digest::from(std::mem::take(&mut self.hasher));
-        self.staging.record(self.path.clone(), stat, digest, |counts| {
-            counts.written += 1;
-            counts.bytes_written += stat.size;
-        })?;
-        self.finished = true;
-        Ok(digest)
-    }
-
-    /// Python takes bytecode for fresh when mtime in whole seconds and size are equal, so a changed file must be at
-    /// least a second younger than the one it replaces, also when both were written within one second.
-    fn outlive_previous(&self, stat: FileStat) -> Result<FileStat> {
-        let Some(snapshot) = &self.staging.0.previous else { return Ok(stat) };
-        let Some((before, _)) = snapshot.index.get(self.path.as_str()) else { return Ok(stat) };
-        if second(stat.mtime) > second(before.mtime) {
-            return Ok(stat);
-        }
-        let mtime = (second(before.mtime) + 1) * NANOS;
-        set_mtime(&self.file, mtime).map_err(|e| Error::io("set time", self.shown(), e))?;
-        Ok(FileStat { mtime, ..stat })
-    }
-
-    fn shown(&self) -> std::path::PathBuf {
-        self.folder.path().join(self.path.split().1)
-    }
-}
-
-impl Drop for StagedFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = self.folder.unlink(self.path.split().1);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -256,6 +256,12 @@ impl Pod {
         eventually(&format!("the log says {words:?}:\n{}", self.log()), || self.log().contains(words).then_some(()));
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        let id = self.process.as_ref().expect("it runs").id();
+        std::fs::read_dir(format!("/proc/{id}/task")).unwrap().count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.as_ref().expect("it runs").signal(signal);
     }
