@@ -66,9 +66,11 @@ impl Engine {
         match self.in_store(&interrupt, "check store", check).await {
             Ok(None) => Ok(None),
             Ok(Some((report, state))) => {
+                let known = self.parts.board.read();
                 self.note_report(mode, &report);
                 if report.changes.is_empty() {
-                    self.note_found(&report, state);
+                    let is_news = !known.ready || self.tampered || known.folder.as_ref() != Some(&report.folder);
+                    self.note_found(&report, state, is_news);
                 }
                 Ok(Some(report))
             }
@@ -79,8 +81,10 @@ impl Engine {
         }
     }
 
-    fn note_found(&mut self, report: &ScrubReport, state: Option<State>) {
-        tracing::info!(version = %report.folder.version(), files = report.files, "the published version is good");
+    fn note_found(&mut self, report: &ScrubReport, state: Option<State>, is_news: bool) {
+        if is_news {
+            tracing::info!(version = %report.folder.version(), files = report.files, "the published version is good");
+        }
         let stands = if self.stands_by() { SyncState::Standby } else { SyncState::Converged };
         self.tampered = false;
         let state = state.filter(|state| state.current.as_ref() == Some(&report.folder));
