@@ -30,7 +30,6 @@ use writer::{Brought, Job, StagedDraft, Writer};
 
 pub use backoff::Backoff;
 pub use daemon::{Wake, run_loop, run_once};
-pub use standby::Followed;
 
 /// Lines that one sync or check writes about single files at the most.
 const LOGGED: usize = 100;
@@ -170,9 +169,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Unexpected, "sync", "the store is not open"));
         };
         // Before the source is asked: its cache is in the store, which may be another's by now, or not answer.
-        if !self.parts.strategy.is_in_place() {
-            self.notice_a_lost_link(&interrupt, &writer).await?;
-        }
+        self.notice_a_lost_link(&interrupt, &writer).await?;
         let (revision, trouble) = self.wanted(self.context(&interrupt, &writer)).await?;
         if trouble.is_some() {
             // The source may have used up the time.

@@ -64,8 +64,8 @@ impl Outputs {
         self.files.stand_by(stands_by);
     }
 
-    /// After every sync that succeeded, and every look of a pod that stands by; `is_news` though nothing was published,
-    /// as it is for the first of a process. Never waits for a command or a call.
+    /// After every sync that succeeded, and every look of a pod that stands by; `is_news` though nothing changed, as
+    /// the first of a process is. Never waits for a command or a call.
     pub async fn succeeded(&self, report: &SyncReport, is_news: bool) {
         self.files.recover().await;
         if !report.changed && !is_news {

@@ -175,9 +175,8 @@ impl Store {
 
     /// Keeps the manifest of a tree that lies elsewhere; one of an earlier such tree goes.
     pub fn keep_manifest(&self, lock: &StoreLock, manifest: &Manifest) -> Result<Version> {
-        lock.check()?;
         let version = manifest.version();
-        fs::write_atomic(&self.manifest_path(&version), &manifest.to_bytes())?;
+        self.replace(lock, &self.manifest_path(&version), &manifest.to_bytes())?;
         let folders = self.folders()?;
         for entry in self.names_of(Path::new(PRIVATE).join("manifests"))? {
             let digest: Option<Digest> = entry.name.to_str().and_then(|name| name.parse().ok());

@@ -112,8 +112,8 @@ impl Engine {
 
     /// A link that was removed or turned elsewhere is noticed at every sync, not only at the next check.
     pub(super) async fn notice_a_lost_link(&mut self, interrupt: &Interrupt, writer: &Writer) -> Result<()> {
-        let writer = writer.clone();
-        let found = self.in_store(interrupt, "read store", move |_| writer.check_link()).await;
+        let (writer, is_in_place) = (writer.clone(), self.parts.strategy.is_in_place());
+        let found = self.in_store(interrupt, "read store", move |_| writer.check_link(is_in_place)).await;
         match found {
             Err(error) if error.kind() == ErrorKind::Mismatch => {
                 if !self.tampered {

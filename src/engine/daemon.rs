@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, jittered};
-use super::{Engine, Followed, SyncReport};
+use super::{Engine, SyncReport};
 use crate::config::Config;
 use crate::daemon::Until;
 use crate::memory;
@@ -103,7 +103,7 @@ impl Loop<'_> {
         loop {
             let error = match self.attempt(token, Some(deadline.into_std())).await {
                 Ok(Done::Synced(report)) => return self.outputs.finish(token).await.map(|()| report),
-                Ok(Done::StoodBy { found: Some(Followed { report, .. }), .. }) => {
+                Ok(Done::StoodBy { found: Some(report), .. }) => {
                     tracing::info!(version = %report.version, "the version of the process that writes to the store is good");
                     return self.outputs.finish(token).await.map(|()| report);
                 }
@@ -156,7 +156,7 @@ enum Done {
     /// Another process writes to the store, as `locked` says.
     StoodBy {
         locked: Error,
-        found: Option<Followed>,
+        found: Option<SyncReport>,
     },
 }
 
@@ -246,14 +246,10 @@ impl<'a> Loop<'a> {
         memory::trim();
         self.outputs.stand_by(self.engine.stands_by());
         self.engine.parts.metrics.turned(self.turn_of(&done), start.elapsed());
-        let (report, changed) = match &done {
-            Ok(Done::Synced(report)) => (report, report.published),
-            Ok(Done::StoodBy { found: Some(found), .. }) => (&found.report, found.changed),
-            _ => return done,
-        };
+        let (Ok(Done::Synced(report)) | Ok(Done::StoodBy { found: Some(report), .. })) = &done else { return done };
         let first = !std::mem::replace(&mut self.settled, true);
-        self.outputs.succeeded(report, changed || first).await;
-        if changed || first {
+        self.outputs.succeeded(report, first).await;
+        if report.changed || first {
             memory::forget_code();
         }
         done

@@ -8,22 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Engine, SyncReport};
 use crate::store::{FolderName, ScrubMode};
 
-/// The good version that a pod found which only stands by.
-#[derive(Debug, Clone)]
-pub struct Followed {
-    /// What is published; never by this process.
-    pub report: SyncReport,
-    /// Whether it was another before.
-    pub changed: bool,
-}
-
 impl Engine {
     /// One turn of a pod that was refused the lock: notes who has it and looks where the link leads. `None` when no good
     /// version is published.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(super) async fn follow(&mut self, token: &CancellationToken) -> Result<Option<Followed>> {
+    pub(super) async fn follow(&mut self, token: &CancellationToken) -> Result<Option<SyncReport>> {
         let start = Instant::now();
         self.note_holder();
         let interrupt = Interrupt::new(token.clone(), None);
@@ -45,7 +36,7 @@ impl Engine {
         Ok(self.found(before.as_ref(), start))
     }
 
-    fn found(&self, before: Option<&FolderName>, start: Instant) -> Option<Followed> {
+    fn found(&self, before: Option<&FolderName>, start: Instant) -> Option<SyncReport> {
         if self.tampered || !self.parts.board.read().ready {
             return None;
         }
@@ -56,9 +47,7 @@ impl Engine {
         let revision = status.revision.clone().unwrap_or_else(|| Revision::new(version.to_string()));
         let (files, counts, took) = (status.files, StagingCounts::default(), start.elapsed());
         let changed = before != Some(&folder);
-        let report =
-            SyncReport { revision, version, published: false, changed, in_place: None, files, counts, took };
-        Some(Followed { report, changed })
+        Some(SyncReport { revision, version, published: false, changed, in_place: None, files, counts, took })
     }
 
     fn note_holder(&mut self) {

@@ -113,10 +113,11 @@ impl Writer {
         Ok((Self { store, cache, holder, held: Arc::new(Mutex::new(held)) }, adopted))
     }
 
-    /// Whether the store still is this process's, and the link still points to what was published last.
-    pub(super) fn check_link(&self) -> Result<()> {
+    /// Whether the store still is this process's, and the link still points to what was published last, unless the tree
+    /// that counts lies elsewhere.
+    pub(super) fn check_link(&self, is_in_place: bool) -> Result<()> {
         let (lock, expected) = self.lock_and_current();
-        self.find(&lock, expected.as_ref()).map(drop)
+        self.find(&lock, expected.as_ref().filter(|_| !is_in_place)).map(drop)
     }
 
     pub(super) fn scrub(
