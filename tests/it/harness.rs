@@ -1,5 +1,6 @@
 //! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
 
+mod faultfs;
 mod gate;
 mod net;
 mod nginx;
@@ -14,6 +15,7 @@ mod tmpfs;
 mod tree;
 mod web;
 
+pub(crate) use faultfs::FaultFs;
 pub(crate) use gate::Gate;
 pub(crate) use net::{free_port, http, request};
 pub(crate) use nginx::{Nginx, PASSWORD, USER};
