@@ -28,4 +28,5 @@ mod tamper;
 mod trust;
 mod update;
 mod versions;
+mod volume;
 mod worktrees;
