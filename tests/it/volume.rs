@@ -1,6 +1,7 @@
 //! A shared folder as the source, or the store that another dagsync keeps there.
 
 mod rounds;
+mod store;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
