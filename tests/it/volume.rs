@@ -1,6 +1,9 @@
 //! A shared folder as the source, or the store that another dagsync keeps there.
 
+mod crash;
+mod in_place;
 mod rounds;
+mod same;
 mod store;
 
 use std::collections::BTreeSet;
