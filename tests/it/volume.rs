@@ -1,7 +1,11 @@
 //! A shared folder as the source, or the store that another dagsync keeps there.
 
 mod crash;
+mod faults;
+mod hangs;
 mod in_place;
+mod limits;
+mod mounts;
 mod rounds;
 mod same;
 mod store;
