@@ -118,3 +118,23 @@ fn an_edited_store_is_not_copied_until_its_writer_has_mended_it() {
 fn an_edited_store_is_not_served_in_place_until_its_writer_has_mended_it() {
     edited_behind(|writer| in_place(writer.root()));
 }
+
+/// Where the store is what Airflow reads, an edit is in the DAGs at once.
+#[test]
+fn an_edit_of_what_is_served_in_place_is_named() {
+    let repo = Repo::with(&[("a.py", "1"), ("team/b.py", "1")]);
+    let good = repo.version();
+    let mut writer = tight(Pod::new(&repo.file_url())).set("scrub.interval", "1h");
+    writer.start_on(&good);
+    let mut reader = in_place(writer.root()).set("scrub.interval", "300ms");
+    reader.start();
+    reader.wait("it is on the first", |s| s["version"] == good.as_str() && s["state"] == "converged");
+    let served = writer.current().unwrap();
+    swap_in(&served.join("team/b.py"), Some("edited by hand"));
+    let named = |s: &Value| s["state"] != "converged" && s.to_string().contains("team/b.py");
+    reader.wait("it names the file", named);
+    writer.kill();
+    writer.start();
+    reader.wait("it follows the fresh copy", |s| s["version"] == good.as_str() && s["state"] == "converged");
+    assert_ne!(writer.current().unwrap(), served);
+}
