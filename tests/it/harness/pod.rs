@@ -266,6 +266,11 @@ impl Pod {
         self.process.as_ref().expect("it runs").signal(signal);
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
