@@ -245,7 +245,10 @@ impl Engine {
         let Some(error) = verdict.error(&report.version) else { return Ok(report) };
         // It is looked at again at the next sync, not only at the next check.
         self.materialized = None;
-        self.note_changes(&report.version, &place, verdict.changes());
+        // What is known already is not counted again at each sync.
+        if !self.parts.board.read().shows(verdict.changes()) {
+            self.note_changes(&report.version, &place, verdict.changes());
+        }
         Err(error)
     }
 
@@ -381,7 +384,7 @@ impl Engine {
             );
         } else if changed {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "found");
-        } else {
+        } else if state == SyncState::Converged {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "same content");
         }
         log_warnings(&revision, &warnings);

@@ -246,7 +246,9 @@ impl Status {
     /// where it lies is instead.
     pub fn succeed(&mut self, now: SystemTime, state: SyncState) {
         self.enter(state, now);
-        self.tampered.clear();
+        if state != SyncState::Tampered {
+            self.tampered.clear();
+        }
         if state == SyncState::Converged {
             self.last_error = None;
             self.last_success = Some(now);
@@ -259,6 +261,11 @@ impl Status {
         self.last_error = None;
         self.last_success = Some(now);
         self.enter(SyncState::Standby, now);
+    }
+
+    /// Whether these are the changes that it shows already.
+    pub fn shows(&self, changes: &[Change]) -> bool {
+        self.state == SyncState::Tampered && self.tampered[..] == changes[..changes.len().min(LISTED)]
     }
 
     /// Notes how the published version differs from its manifest.

@@ -16,8 +16,8 @@ pub(super) enum Verdict {
     Unsealed,
     /// Its seal was touched; how.
     Broken(String),
-    /// It is not what it was when it was sealed.
-    Tampered(Vec<Change>),
+    /// It is not what its manifest says; and what to do.
+    Tampered(Vec<Change>, &'static str),
     /// It is what it was, but should be another by now.
     Stale { wanted: Version, by: String },
 }
@@ -31,7 +31,7 @@ impl Verdict {
             SealState::Of(manifest) => manifest.diff(&tree.manifest),
         };
         match &expectation.wanted {
-            _ if !changes.is_empty() => Self::Tampered(changes),
+            _ if !changes.is_empty() => Self::Tampered(changes, expectation.mend),
             Some((wanted, by)) if *wanted != tree.manifest.version() => Self::Stale { wanted: *wanted, by: by.clone() },
             _ => Self::Fine,
         }
@@ -41,14 +41,14 @@ impl Verdict {
         match self {
             Self::Fine => SyncState::Converged,
             Self::Unsealed => SyncState::Unsealed,
-            Self::Broken(_) | Self::Tampered(_) => SyncState::Tampered,
+            Self::Broken(_) | Self::Tampered(..) => SyncState::Tampered,
             Self::Stale { .. } => SyncState::Stale,
         }
     }
 
     /// The files that were touched.
     pub(super) fn changes(&self) -> &[Change] {
-        if let Self::Tampered(changes) = self { changes } else { &[] }
+        if let Self::Tampered(changes, _) = self { changes } else { &[] }
     }
 
     /// What is wrong with a tree of version `found`; `None` when it is fine.
@@ -59,9 +59,8 @@ impl Verdict {
             Self::Unsealed => error("the tree has no seal, so nobody can say whether it was touched".to_owned())
                 .with_hint("run `dagsync seal DIR` when the image is built"),
             Self::Broken(how) => error(how.clone()),
-            Self::Tampered(changes) => {
-                error(format!("somebody changed the tree after it was sealed: {}", listed(changes)))
-                    .with_hint("replace the pod; what runs in it is not what was built")
+            Self::Tampered(changes, mend) => {
+                error(format!("the tree is not what its manifest says: {}", listed(changes))).with_hint(*mend)
             }
             Self::Stale { wanted, by } => error("the image holds another version than it should".to_owned())
                 .with_context("holds", found)

@@ -15,7 +15,7 @@ for round in 1 2; do
     next=$VERSION
     check "cut $round: a pod that is not cut goes on" eventually on_well cut-other "$next"
     for name in cut-copy cut-in-place; do
-        check "cut $round: $name says that the volume does not answer" eventually fails $name 'does not answer|still hangs|did not end'
+        check "cut $round: $name says that the volume does not answer" eventually fails $name 'has not answered|still hangs|did not end'
         note "$name: $(problem $name)"
     done
     check "cut $round: the copy is served meanwhile" on cut-copy "$first"
@@ -42,7 +42,7 @@ for round in 1 2; do
 done
 
 partition_start B
-eventually fails cut-copy 'does not answer|still hangs|did not end'
+eventually fails cut-copy 'has not answered|still hangs|did not end'
 for name in cut-copy cut-in-place; do
     kill -TERM "${PID[$name]}"
     check "cut: $name ends on SIGTERM while the volume hangs" took wait_until 30 eval "! kill -0 ${PID[$name]} 2>/dev/null"

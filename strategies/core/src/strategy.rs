@@ -113,6 +113,8 @@ pub struct Expectation {
     pub seal: SealState,
     /// The version that it should have now, and who says so.
     pub wanted: Option<(Version, String)>,
+    /// What to do when it is not what it was.
+    pub mend: &'static str,
     /// What is odd about this.
     pub warnings: Vec<Warning>,
 }

@@ -38,6 +38,9 @@ pub(crate) fn lies_in(folder: &Folder) -> Result<bool> {
     }
 }
 
+/// What to do about a file that is not what it should be.
+const EDITED: &str = "somebody edited the store; the dagsync that writes it publishes a fresh copy";
+
 /// The layout `store`.
 #[derive(Debug)]
 pub(crate) struct Stores {
@@ -247,15 +250,14 @@ impl Published {
         }
         *served = Served { _lock: self.lock.take(), index: std::mem::take(&mut tree.index) };
         let seal = if is_whole { SealState::Of(self.manifest) } else { SealState::None };
-        let (path, expectation) = (self.folder.path().to_owned(), Expectation { seal, ..Expectation::default() });
+        let (path, expectation) =
+            (self.folder.path().to_owned(), Expectation { seal, mend: EDITED, ..Expectation::default() });
         Ok(Tree::InPlace(Box::new(InPlace { path, tree, expectation })))
     }
 
     fn mismatch(&self, path: &TreePath, how: &str) -> Error {
         let path = self.folder.path().join(path.as_path());
-        Error::new(ErrorKind::Mismatch, "verify", format!("{} {how}", path.display()))
-            .with_hint("somebody edited the store; the dagsync that writes it publishes a fresh copy")
-            .retryable()
+        Error::new(ErrorKind::Mismatch, "verify", format!("{} {how}", path.display())).with_hint(EDITED).retryable()
     }
 }
 

@@ -17,12 +17,7 @@ fn attempts(status: &serde_json::Value) -> u64 {
 
 /// The volume does not answer: says so, serves what it has, and does not pile up threads.
 fn lives_on(pod: &mut Pod, version: &str) {
-    fails_and_serves(
-        pod,
-        "timeout",
-        &["the attempt before still hangs in the source", "check that the source answers"],
-        version,
-    );
+    fails_and_serves(pod, "timeout", &["has not answered for", "the call before still hangs"], version);
     let (first, before) = (attempts(&pod.status().unwrap()), threads(pod));
     pod.wait("ten attempts more", |s| attempts(s) >= first + 10);
     let now = threads(pod);

@@ -85,7 +85,7 @@ fn of_50_flips_by_a_folder_each_reader_follows_only_what_was_published() {
 }
 
 /// A writer on its second version, one file of which somebody edited, while the readers could not look.
-fn edited_behind(reader: impl Fn(&Pod) -> Pod) {
+fn edited_behind(reader: impl Fn(&Pod) -> Pod, check: impl Fn(&mut Pod, &str)) {
     let repo = Repo::with(&[("a.py", "1"), ("team/b.py", "1")]);
     let good = repo.version();
     let mut writer = tight(Pod::new(&repo.file_url())).set("scrub.interval", "1h");
@@ -100,8 +100,7 @@ fn edited_behind(reader: impl Fn(&Pod) -> Pod) {
     writer.is_on(&repo.version());
     swap_in(&writer.current().unwrap().join("a.py"), Some("edited by hand"));
     reader.signal(Signal::CONT);
-    let words = ["a.py is not what its manifest says", "somebody edited the store"];
-    fails_and_serves(&mut reader, "mismatch", &words, &good);
+    check(&mut reader, &good);
 
     writer.kill();
     writer.start_on(&repo.version());
@@ -111,12 +110,28 @@ fn edited_behind(reader: impl Fn(&Pod) -> Pod) {
 
 #[test]
 fn an_edited_store_is_not_copied_until_its_writer_has_mended_it() {
-    edited_behind(|writer| pod(writer.root()));
+    edited_behind(
+        |writer| pod(writer.root()),
+        |reader, good| {
+            let words = ["a.py is not what its manifest says", "somebody edited the store"];
+            fails_and_serves(reader, "mismatch", &words, good);
+        },
+    );
 }
 
 #[test]
-fn an_edited_store_is_not_served_in_place_until_its_writer_has_mended_it() {
-    edited_behind(|writer| in_place(writer.root()));
+fn an_edited_store_that_is_served_in_place_is_called_tampered_until_its_writer_has_mended_it() {
+    edited_behind(
+        |writer| in_place(writer.root()),
+        |reader, _| {
+            let words = "not what its manifest says: a.py is modified; somebody edited the store";
+            reader.wait("it says what Airflow finds", |s| {
+                s["state"] == "tampered"
+                    && s["tampered"][0]["path"] == "a.py"
+                    && s["last_error"]["message"].as_str().is_some_and(|text| text.contains(words))
+            });
+        },
+    );
 }
 
 /// Where the store is what Airflow reads, an edit is in the DAGs at once.
