@@ -33,6 +33,7 @@ _git branch -q early
 daemon in-place-remote D source=file://$REPOSITORY git.ref=early git.depth=0 root="$AT/remote" \
     keep.versions=1 keep.age=0s scrub.interval=5s
 check "store: the remote one is written" eventually on_well in-place-remote "$VERSION"
+inpod E python3 /payload/watch.py "$AT/remote" 0.5 >"$LOGS/in-place-watch.log" 2>&1 & watch=$!
 for n in {2..16}; do
     commit "$n"
     [ "$n" != 2 ] || { _git branch -qf early && check "store: it gets a second version" eventually on_well in-place-remote "$VERSION"; }
@@ -53,3 +54,6 @@ version=$(version_of "$ON_SERVER/dags")
 check "in place: without volume.fresh, an edit is reported when the client has forgotten" took eventually on_well in-place-lazy "$version"
 note "in place: without volume.fresh, the edit of an old file is reported after $TOOK ms"
 check "store: over NFS, it goes in the end" eval 'PATIENCE=240 eventually eval "! is_kept"'
+kill -TERM $watch
+check "store: a reader with an ordinary mount never missed a file" wait $watch
+note "$(tail -1 "$LOGS/in-place-watch.log")"
