@@ -5,6 +5,7 @@ mod check;
 mod daemon;
 mod gate;
 mod isolate;
+mod verdict;
 mod writer;
 
 use std::path::PathBuf;
@@ -19,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Gate};
 use crate::metrics::Metrics;
-use crate::status::StatusBoard;
+use crate::status::{StatusBoard, SyncState};
 use crate::store::{KeepPolicy, ScrubMode, Store, StoreLock};
 use isolate::Isolation;
+use verdict::Verdict;
 use writer::{Brought, Job, StagedDraft, Writer};
 
 pub use backoff::Backoff;
@@ -59,8 +61,6 @@ pub struct Engine {
     writer: Option<Writer>,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
     materialized: Option<Revision>,
-    /// What was brought last lies elsewhere: what the store holds, if anything, is not what this pod serves.
-    in_place: bool,
     /// A check for which the strategy has to bring the tree again.
     recheck: Option<ScrubMode>,
     /// The published copy was touched: the next tree is published as a fresh one.
@@ -112,7 +112,6 @@ impl Engine {
             isolation: Isolation::default(),
             writer: None,
             materialized: None,
-            in_place: false,
             recheck: None,
             tampered: false,
             checks: 0,
@@ -164,7 +163,9 @@ impl Engine {
             // The source may have used up the time.
             interrupt = self.interrupt(token, None);
         }
-        self.notice_a_lost_link(&interrupt, &writer).await?;
+        if !self.parts.strategy.is_in_place() {
+            self.notice_a_lost_link(&interrupt, &writer).await?;
+        }
         if let Some(report) = self.already_there(&revision, start) {
             return Ok(report);
         }
@@ -194,17 +195,45 @@ impl Engine {
         let tree = self.materialize(self.context(interrupt, writer), revision, &draft).await;
         let brought = match tree {
             Ok(Tree::Staged) => self.publish(token, interrupt, writer, draft, revision).await?,
+            Ok(Tree::Unchanged) => {
+                clean_up(draft).await;
+                let (writer, job, status) = (writer.clone(), self.job(revision), self.parts.board.read());
+                let keep = move |_: &Interrupt| writer.keep(job, status.files, status.bytes);
+                blocking(interrupt, "keep version", keep).await?
+            }
             Ok(Tree::InPlace(found)) => {
                 clean_up(draft).await;
                 let (writer, symlinks) = (writer.clone(), self.rules.symlinks);
-                blocking(interrupt, "note tree", move |_| writer.note_in_place(*found, symlinks)).await?
+                let note = move |_: &Interrupt| {
+                    let verdict = Verdict::of(&found.tree, &found.expectation);
+                    Ok((writer.note_in_place(*found, symlinks)?, verdict))
+                };
+                let (brought, verdict) = blocking(interrupt, "note tree", note).await?;
+                return self.judge(revision, brought, &verdict, start);
             }
             Err(error) => {
                 clean_up(draft).await;
                 return Err(error);
             }
         };
-        Ok(self.note(revision.clone(), brought, start))
+        Ok(self.note(revision.clone(), brought, start, SyncState::Converged))
+    }
+
+    /// Notes a tree in its place, and what is wrong with it.
+    fn judge(
+        &mut self,
+        revision: &Revision,
+        brought: Brought,
+        verdict: &Verdict,
+        start: Instant,
+    ) -> Result<SyncReport> {
+        let place = brought.in_place.clone().unwrap_or_default();
+        let report = self.note(revision.clone(), brought, start, verdict.state());
+        let Some(error) = verdict.error(&report.version) else { return Ok(report) };
+        // It is looked at again at the next sync, not only at the next check.
+        self.materialized = None;
+        self.note_changes(&report.version, &place, verdict.changes());
+        Err(error)
     }
 
     async fn publish(
@@ -263,7 +292,9 @@ impl Engine {
     }
 
     async fn materialize(&self, mut cx: SyncContext, revision: &Revision, draft: &StagedDraft) -> Result<Tree> {
-        cx.previous.clone_from(&draft.previous);
+        if !self.tampered {
+            cx.previous.clone_from(&draft.previous);
+        }
         let interrupt = cx.interrupt.clone();
         let (strategy, revision, staging) = (self.parts.strategy.clone(), revision.clone(), draft.staging.clone());
         let call = async move { strategy.materialize(&cx, &revision, &staging).await };
@@ -294,7 +325,7 @@ impl Engine {
         }
         let status = self.parts.board.read();
         let (version, files, took) = (status.version?, status.files, start.elapsed());
-        self.parts.board.update(|status| status.succeed(SystemTime::now()));
+        self.parts.board.update(|status| status.succeed(SystemTime::now(), SyncState::Converged));
         self.parts.metrics.synced(false, took);
         tracing::debug!(%revision, %version, ?took, "nothing changed");
         let (counts, revision) = (StagingCounts::default(), revision.clone());
@@ -313,7 +344,7 @@ impl Engine {
         }
     }
 
-    fn note(&mut self, revision: Revision, brought: Brought, start: Instant) -> SyncReport {
+    fn note(&mut self, revision: Revision, brought: Brought, start: Instant, state: SyncState) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
         let Brought { version, folder, in_place, files, bytes, published, counts, mut warnings, pruned } = brought;
         let changed = published || in_place.is_some() && self.parts.board.read().version != Some(version);
@@ -344,13 +375,12 @@ impl Engine {
             status.revision = Some(revision.clone());
             (status.files, status.bytes) = (files, bytes);
             status.warn(&warnings);
-            status.succeed(now);
+            status.succeed(now, state);
         });
         self.tampered = false;
         if let Some(mode) = self.recheck.take().filter(|_| in_place.is_some()) {
-            self.parts.metrics.scrubbed(mode, "clean");
+            self.parts.metrics.scrubbed(mode, if state == SyncState::Tampered { "tampered" } else { "clean" });
         }
-        self.in_place = in_place.is_some();
         self.materialized = Some(revision.clone());
         SyncReport { revision, version, published, changed, in_place, files, counts, took }
     }

@@ -25,11 +25,13 @@ pub enum SyncState {
     Stale,
     /// A file of the published version was edited, removed or added.
     Tampered,
+    /// What is in the image was not sealed, so nobody can say whether it was touched.
+    Unsealed,
 }
 
 impl SyncState {
     /// Every state, for metrics.
-    pub const ALL: [Self; 4] = [Self::Starting, Self::Converged, Self::Stale, Self::Tampered];
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Converged, Self::Stale, Self::Tampered, Self::Unsealed];
 
     /// The name used in JSON, logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +40,7 @@ impl SyncState {
             Self::Converged => "converged",
             Self::Stale => "stale",
             Self::Tampered => "tampered",
+            Self::Unsealed => "unsealed",
         }
     }
 }
@@ -229,13 +232,16 @@ impl Status {
         }
     }
 
-    /// Notes that the published version is what the source offers.
-    pub fn succeed(&mut self, now: SystemTime) {
-        self.last_error = None;
-        self.last_success = Some(now);
-        self.ready = true;
+    /// Notes a sync that came to an end, and how the pod stands after it: converged, or what a tree that is served from
+    /// where it lies is instead.
+    pub fn succeed(&mut self, now: SystemTime, state: SyncState) {
+        self.enter(state, now);
         self.tampered.clear();
-        self.enter(SyncState::Converged, now);
+        if state == SyncState::Converged {
+            self.last_error = None;
+            self.last_success = Some(now);
+            self.ready = true;
+        }
     }
 
     /// Notes how the published version differs from its manifest.

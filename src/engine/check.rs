@@ -1,9 +1,10 @@
 //! Checking what is published: whether readers still find it, and whether it still is what was published.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
+use std::path::Path;
 use std::time::SystemTime;
 
-use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, StagingRules, blocking};
+use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Interrupt, Result, StagingRules, Version, blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::writer::Writer;
@@ -16,10 +17,12 @@ impl Engine {
     /// publishes a fresh copy. `None` when nothing is published or the store is not open; a tree that is served from where it
     /// lies is brought again at the next sync.
     pub async fn scrub(&mut self, token: &CancellationToken, mode: ScrubMode) -> Result<Option<ScrubReport>> {
-        if self.in_place || mode == ScrubMode::Full && self.parts.strategy.is_reread() {
-            self.recheck = Some(mode);
+        let is_in_place = self.parts.strategy.is_in_place();
+        if is_in_place || mode == ScrubMode::Full && self.parts.strategy.is_reread() {
+            // A thorough one that is due is not forgotten for another.
+            self.recheck = self.recheck.filter(|due| *due == ScrubMode::Full).or(Some(mode));
         }
-        if self.in_place {
+        if is_in_place {
             return Ok(None);
         }
         let Some(writer) = self.writer.clone() else { return Ok(None) };
@@ -38,7 +41,7 @@ impl Engine {
     /// Checks what an earlier process left, without writing: the disk may be full, and the lock may be another's.
     pub(super) async fn check_found(&mut self, token: &CancellationToken) {
         let status = self.parts.board.read();
-        if status.ready && !self.tampered {
+        if status.ready && !self.tampered || self.parts.strategy.is_in_place() {
             return;
         }
         let interrupt = Interrupt::new(token.clone(), None);
@@ -111,17 +114,25 @@ impl Engine {
             (status.files, status.bytes) = (report.files, report.bytes);
         });
         self.parts.metrics.scrubbed(mode, if report.changes.is_empty() { "clean" } else { "tampered" });
-        for (n, change) in report.changes.iter().enumerate() {
+        if !report.changes.is_empty() {
+            self.tampered = true;
+            self.note_changes(&version, &report.path, &report.changes);
+        }
+    }
+
+    /// Logs, counts and shows the files that were touched.
+    pub(super) fn note_changes(&self, version: &Version, root: &Path, changes: &[Change]) {
+        for (n, change) in changes.iter().enumerate() {
             self.parts.metrics.tampered(change.change);
-            let path = report.path.join(change.path.as_path());
+            let path = root.join(change.path.as_path());
             match n.cmp(&LOGGED) {
                 Less => tracing::error!(%version, path = %path.display(), change = change.change.as_str(), "tampered"),
-                Equal => tracing::error!(%version, "tampered: and {} more", report.changes.len() - LOGGED),
+                Equal => tracing::error!(%version, "tampered: and {} more", changes.len() - LOGGED),
                 Greater => {}
             }
         }
-        if !report.changes.is_empty() {
-            self.distrust(&report.changes);
+        if !changes.is_empty() {
+            self.parts.board.update(|status| status.tamper(changes, SystemTime::now()));
         }
     }
 
@@ -141,13 +152,11 @@ impl Engine {
         self.parts.metrics.scrubbed(mode, "tampered");
         self.parts.metrics.tampered(change);
         tracing::error!(mode = mode.as_str(), change = change.as_str(), %error, "tampered");
-        self.distrust(&[]);
-        self.parts.board.update(|status| status.fail(error, 1, SystemTime::now()));
-    }
-
-    fn distrust(&mut self, changes: &[Change]) {
         self.tampered = true;
-        self.parts.board.update(|status| status.tamper(changes, SystemTime::now()));
+        self.parts.board.update(|status| {
+            status.tamper(&[], SystemTime::now());
+            status.fail(error, 1, SystemTime::now());
+        });
     }
 }
 

@@ -474,6 +474,10 @@ impl Strategy for Baked {
         true
     }
 
+    fn is_in_place(&self) -> bool {
+        true
+    }
+
     async fn materialize(&self, cx: &SyncContext, _: &Revision, _: &dagsync_core::Staging) -> Result<Tree> {
         let reading = Reading {
             filter: &cx.filter,
@@ -485,7 +489,7 @@ impl Strategy for Baked {
             progress: &cx.progress,
         };
         let tree = hash_tree(&Folder::open(&self.0)?, &reading)?;
-        Ok(Tree::InPlace(Box::new(InPlace { path: self.0.clone(), tree })))
+        Ok(Tree::InPlace(Box::new(InPlace { path: self.0.clone(), tree, expectation: Default::default() })))
     }
 }
 

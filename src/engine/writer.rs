@@ -63,6 +63,20 @@ pub(super) struct Job {
     pub(super) keep: KeepPolicy,
 }
 
+impl Job {
+    fn publication(&self) -> Publication<'_> {
+        Publication {
+            revision: &self.revision,
+            strategy: &self.strategy,
+            source: self.source.clone(),
+            filter: &self.rules.filter,
+            allow_empty: self.allow_empty,
+            fresh: self.fresh,
+            now: SystemTime::now(),
+        }
+    }
+}
+
 /// What a sync brought.
 #[derive(Debug)]
 pub(super) struct Brought {
@@ -126,16 +140,7 @@ impl Writer {
     pub(super) fn publish(&self, staged: &Staged, job: Job, interrupt: &Interrupt) -> Result<Brought> {
         let Staged { draft, tree, .. } = staged;
         let held = &mut *self.held();
-        let publication = Publication {
-            revision: &job.revision,
-            strategy: &job.strategy,
-            source: job.source,
-            filter: &job.rules.filter,
-            allow_empty: job.allow_empty,
-            fresh: job.fresh,
-            now: SystemTime::now(),
-        };
-        let published = self.store.publish(&held.lock, &mut held.state, draft, tree, &publication)?;
+        let published = self.store.publish(&held.lock, &mut held.state, draft, tree, &job.publication())?;
         let is_new = matches!(published, Published::New(_));
         let mut pruned = 0;
         if is_new {
@@ -144,9 +149,12 @@ impl Writer {
                 tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
                 0
             });
-            if let Err(error) = self.store.index(published.folder(), tree, interrupt) {
-                tracing::warn!(%error, "the next check has to read every file");
-            }
+        } else {
+            // What was linked into the draft got another ctime by that, and by its removal.
+            draft.discard();
+        }
+        if let Err(error) = self.store.index(published.folder(), tree, interrupt) {
+            tracing::warn!(%error, "the next check has to read every file");
         }
         Ok(Brought {
             version: tree.manifest.version(),
@@ -158,6 +166,23 @@ impl Writer {
             counts: tree.counts,
             warnings: tree.warnings.clone(),
             pruned,
+        })
+    }
+
+    /// Notes that what the strategy has is the current version.
+    pub(super) fn keep(&self, job: Job, files: u64, bytes: u64) -> Result<Brought> {
+        let held = &mut *self.held();
+        let folder = self.store.keep(&held.lock, &mut held.state, &job.publication())?;
+        Ok(Brought {
+            version: folder.version(),
+            folder: Some(folder),
+            in_place: None,
+            files,
+            bytes,
+            published: false,
+            counts: StagingCounts::default(),
+            warnings: Vec::new(),
+            pruned: 0,
         })
     }
 
@@ -174,7 +199,7 @@ impl Writer {
             bytes,
             published: false,
             counts: StagingCounts::default(),
-            warnings: skipped.into_iter().map(Warning::SkippedLink).collect(),
+            warnings: skipped.into_iter().map(Warning::SkippedLink).chain(found.expectation.warnings).collect(),
             pruned: 0,
         })
     }

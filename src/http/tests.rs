@@ -5,6 +5,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::Pod;
+use crate::status::SyncState;
 
 pub(super) struct Server {
     pub(super) home: tempfile::TempDir,
@@ -55,7 +56,7 @@ async fn ready_once_a_version_is_verified_and_never_back() {
     assert!(status == StatusCode::SERVICE_UNAVAILABLE && body.contains("no route"), "{body}");
     server.endpoints.board.update(|s| {
         s.version = Some(dagsync_core::Manifest::default().version());
-        s.succeed(SystemTime::now());
+        s.succeed(SystemTime::now(), SyncState::Converged);
     });
     assert_eq!(server.get("/readyz").await.0, StatusCode::OK);
     server.endpoints.board.update(|s| s.fail(&error, 9, SystemTime::now()));
@@ -170,7 +171,7 @@ async fn in_the_place_of_git_sync_every_other_path_is_its_probe() {
     }
     server.endpoints.board.update(|s| {
         s.version = Some(dagsync_core::Manifest::default().version());
-        s.succeed(SystemTime::now());
+        s.succeed(SystemTime::now(), SyncState::Converged);
     });
     for path in ["/", "/any/path"] {
         assert_eq!(server.get(path).await, (StatusCode::OK, String::new()));

@@ -9,7 +9,7 @@ fn status() -> Arc<Status> {
     let board = StatusBoard::new(&pod, "git", "s".into(), dagsync_core::Digest::of(""), UNIX_EPOCH);
     board.update(|s| {
         s.version = Some(dagsync_core::Manifest::default().version());
-        s.succeed(UNIX_EPOCH + Duration::from_secs(5));
+        s.succeed(UNIX_EPOCH + Duration::from_secs(5), SyncState::Converged);
     });
     board.read()
 }

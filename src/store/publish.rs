@@ -24,11 +24,18 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
+impl Draft {
+    /// Removes what is staged.
+    pub fn discard(&self) {
         if let Err(error) = fs::remove_tree(&self.path, &Interrupt::never()) {
             tracing::warn!(%error, "a staging folder stays until the next start");
         }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
 
@@ -107,6 +114,22 @@ impl Store {
         record(state, published.folder(), publication);
         self.save_state(state);
         Ok(published)
+    }
+
+    /// Notes that the current version is what `publication` names too.
+    ///
+    /// # Errors
+    /// There is no current version, or the layout calls for another folder.
+    pub fn keep(&self, _lock: &StoreLock, state: &mut State, publication: &Publication<'_>) -> Result<FolderName> {
+        let gone = || Error::new(ErrorKind::Changed, "publish", "the version that was to be kept is no longer current");
+        let current = self.current()?.ok_or_else(gone)?;
+        let wanted = FolderName::new(self.layout, current.version(), publication.revision)?;
+        if !current.is_like(&wanted) {
+            return Err(gone());
+        }
+        record(state, &current, publication);
+        self.save_state(state);
+        Ok(current)
     }
 
     fn refuse_empty(

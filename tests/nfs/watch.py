@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a store's current version over and over, as another pod does, until SIGTERM.
 
-    watch.py ROOT
+    watch.py ROOT [SECONDS BETWEEN]
 
 Every time the whole tree must be what its manifest says, and the number in the file `generation` must never fall.
 """
@@ -9,7 +9,7 @@ import os, signal, sys, time
 
 import trees
 
-root = sys.argv[1]
+root, pause = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0.02
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 reads, wrong, seen, newest, longest = 0, 0, [], -1, 0.0
@@ -28,6 +28,6 @@ while not stop:
         wrong += 1
         print(f"{time.monotonic():.1f}: WRONG: {error!r}", flush=True)
     longest = max(longest, time.monotonic() - began)
-    time.sleep(0.02)
+    time.sleep(pause)
 print(f"read {reads} times, {len(seen)} versions, newest generation {newest}, longest read {longest:.1f} s, wrong {wrong}", flush=True)
 os._exit(1 if wrong or not reads else 0)

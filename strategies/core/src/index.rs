@@ -16,6 +16,7 @@ use crate::manifest::Digest;
 use crate::open_folders::OpenFolders;
 use crate::path::TreePath;
 use crate::sorted::{self, InOrder};
+use crate::workers;
 
 /// Nanoseconds since 1970 on a file system's clock.
 pub type Nanos = i128;
@@ -129,19 +130,15 @@ impl StatIndex {
         files: &[(TreePath, (FileStat, Digest))],
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let folders = OpenFolders::new(root, false);
-        let mut entries = Vec::with_capacity(files.len());
-        for (path, (known, digest)) in files {
+        let (threads, folders) = (root.workers(), OpenFolders::reading(root));
+        let entries = workers::for_each(files, threads, |(path, (known, digest)), _| {
             interrupt.check("index")?;
             let (folder, name) = path.split();
-            let stat = folders.get(folder).and_then(|folder| folder.stat(name));
-            if let Ok(stat) = stat.as_ref()
-                && stat.is_file()
-                && stat.same_content_stat(known)
-            {
-                entries.push((path.clone(), (*stat, *digest)));
-            }
-        }
+            let stat = folders.get(folder).and_then(|folder| folder.stat(name)).ok();
+            let stat = stat.filter(|stat| stat.is_file() && stat.same_content_stat(known));
+            Ok(stat.map(|stat| (path.clone(), (stat, *digest))))
+        })?;
+        let entries = entries.into_iter().flatten().collect();
         Ok(Self::new(taken_at, entries))
     }
 
@@ -164,6 +161,17 @@ impl StatIndex {
     /// For looking up many files in the order of their paths.
     pub(crate) fn in_order(&self) -> InOrder<'_, (FileStat, Digest)> {
         InOrder::new(&self.entries)
+    }
+
+    /// What it knows of `files`, for versions in a store: an unchanged file is linked into the next one, which moves its
+    /// ctime.
+    pub fn for_files(&self, files: &[(TreePath, FileStat)]) -> Self {
+        let mut known = self.in_order();
+        let same = |(path, stat): &(TreePath, FileStat)| {
+            let (_, digest) = known.get(path).filter(|(before, _)| before.same_content_stat(stat))?;
+            Some((path.clone(), (*stat, *digest)))
+        };
+        Self { taken_at: self.taken_at, entries: files.iter().filter_map(same).collect() }
     }
 
     /// Whether `files`, sorted by path, are the files that it knows, and their stats prove all of them.

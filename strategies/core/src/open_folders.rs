@@ -11,7 +11,7 @@ const OPEN_FOLDERS: usize = 64;
 
 /// Folders below a root, opened part by part and kept open while they are likely to be asked for again.
 #[derive(Debug)]
-pub(crate) struct OpenFolders {
+pub struct OpenFolders {
     root: Arc<Folder>,
     create: bool,
     open: Mutex<HashMap<String, Arc<Folder>>>,
@@ -19,11 +19,17 @@ pub(crate) struct OpenFolders {
 }
 
 impl OpenFolders {
+    /// The folders below `root`, which stays open.
+    pub fn reading(root: Folder) -> Self {
+        Self::new(root, false)
+    }
+
     pub(crate) fn new(root: Folder, create: bool) -> Self {
         Self { root: Arc::new(root), create, open: Mutex::default(), made: Mutex::default() }
     }
 
-    pub(crate) fn get(&self, path: &str) -> Result<Arc<Folder>> {
+    /// The folder at `path`; the root where that is empty.
+    pub fn get(&self, path: &str) -> Result<Arc<Folder>> {
         if path.is_empty() {
             return Ok(self.root.clone());
         }

@@ -10,11 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
+use crate::manifest::{Manifest, Version};
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::staging::{Snapshot, Staging};
 use crate::tally::Tally;
 use crate::tree::HashedTree;
+use crate::warning::Warning;
 
 /// One kind of source.
 ///
@@ -63,6 +65,11 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
         false
     }
 
+    /// Whether the tree is served from where it lies, so that nothing in the store is what this pod serves.
+    fn is_in_place(&self) -> bool {
+        false
+    }
+
     /// Brings exactly `revision` into `staging`, or says where it already lies.
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree>;
 }
@@ -72,6 +79,8 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
 pub enum Tree {
     /// In the staging folder; it will be published.
     Staged,
+    /// Nowhere, because it is the same as [`SyncContext::previous`]: nothing was staged.
+    Unchanged,
     /// Where it always lies; it is never copied.
     InPlace(Box<InPlace>),
 }
@@ -93,6 +102,33 @@ pub struct InPlace {
     pub path: PathBuf,
     /// What was found there.
     pub tree: HashedTree,
+    /// What should be there.
+    pub expectation: Expectation,
+}
+
+/// What a tree in its place should be, as far as the strategy knows; by default it is right as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Expectation {
+    /// What it was when it was made.
+    pub seal: SealState,
+    /// The version that it should have now, and who says so.
+    pub wanted: Option<(Version, String)>,
+    /// What is odd about this.
+    pub warnings: Vec<Warning>,
+}
+
+/// What is known of a tree from when it was made.
+#[derive(Debug, Clone, Default)]
+pub enum SealState {
+    /// Such trees have no seal.
+    #[default]
+    None,
+    /// It should have one.
+    Missing,
+    /// Its seal was touched; how.
+    Broken(String),
+    /// It had these files.
+    Of(Manifest),
 }
 
 /// What a strategy may know and use during one sync.
@@ -106,7 +142,7 @@ pub struct SyncContext {
     pub filter: Arc<Filter>,
     /// How large the tree may be.
     pub limits: Limits,
-    /// The version before; absent in `resolve`.
+    /// The version before; absent in `resolve`, and where a fresh copy is wanted because that one was touched.
     pub previous: Option<Arc<Snapshot>>,
     /// Where to count.
     pub progress: Progress,

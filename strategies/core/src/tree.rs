@@ -20,7 +20,7 @@ use crate::walk::{self, Listing, Walk, vanished};
 use crate::workers;
 
 /// Bytes read at once by each hashing thread.
-pub(crate) const BUFFER: usize = 128 * 1024;
+pub const BUFFER: usize = 128 * 1024;
 
 /// What to do with symbolic links that are no file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -157,7 +157,7 @@ fn hash_file(
 ///
 /// # Errors
 /// [`ErrorKind::Changed`] when it has another, or is gone.
-pub fn open_unchanged(root: &Folder, path: &TreePath, listed: &FileStat, same: Same) -> Result<File> {
+fn open_unchanged(root: &Folder, path: &TreePath, listed: &FileStat, same: Same) -> Result<File> {
     let file = root.file(path.as_str()).map_err(vanished)?;
     let stat = stat_of(&file, path)?;
     if stat.is_file() && stat.is(listed, same) { Ok(file) } else { Err(changed(path)) }

@@ -23,6 +23,9 @@ use crate::path::{TreePath, printable};
 /// Files of one folder that one thread asks for in a row.
 const BATCH: usize = 64;
 
+/// Tasks that wait at the most before who lists a folder asks for its files too.
+const WAITING: usize = 256;
+
 /// What really lies in a folder, filtered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -77,7 +80,7 @@ impl std::fmt::Debug for Walk<'_> {
 /// [`ErrorKind::Changed`] when something vanished while it was listed; a refused name, an exceeded limit, a folder that
 /// cannot be read; all with the path.
 pub fn list(root: &Folder, walk: &Walk<'_>) -> Result<Listing> {
-    let first = Task { parent: Arc::new(root.again()?), path: Vec::new(), work: Work::List };
+    let first = Task { parent: Arc::new(root.again().map_err(vanished)?), path: Vec::new(), work: Work::List };
     let queue = Queue::new(first);
     let walk = Walking { how: *walk, queue, files: 0.into(), folders: 0.into(), bytes: 0.into() };
     let parts: Result<Vec<Listing>> = std::thread::scope(|scope| {
@@ -98,7 +101,7 @@ pub fn list(root: &Folder, walk: &Walk<'_>) -> Result<Listing> {
 }
 
 /// What was listed a moment ago and is no longer there, or is something else now, changed while it was read.
-pub(crate) fn vanished(error: Error) -> Error {
+pub fn vanished(error: Error) -> Error {
     use rustix::io::Errno;
     let number = error.raw_os_error().map(Errno::from_raw_os_error);
     match number {
@@ -154,6 +157,11 @@ impl Queue {
         state.open += 1;
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Whether so much waits that who has more to do had better do it.
+    fn is_full(&self) -> bool {
+        self.lock().tasks.len() >= WAITING
     }
 
     /// The next task; `None` when all is done, or one failed.
@@ -229,27 +237,22 @@ impl Walking<'_> {
         folder.each_name(|name, kind| {
             here.at(name, |path| match kind {
                 FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
-                FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => {
-                    self.count_file()?;
-                    self.link(folder, path, name, part)
-                }
-                FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) || self.watches(path) => {
-                    self.count_file()?;
-                    names.push(name.to_owned());
-                    Ok(())
-                }
-                FileType::Unknown if self.may_count(path) => {
-                    self.count_file()?;
+                FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+                FileType::RegularFile | FileType::Unknown if self.may_count(path, kind) => {
                     names.push(name.to_owned());
                     Ok(())
                 }
                 _ => Ok(()),
             })?;
-            if names.len() >= BATCH {
-                let work = Work::Stat(std::mem::take(&mut names));
-                self.queue.push(Task { parent: folder.clone(), path: here.folder().to_vec(), work });
-                self.how.interrupt.check("list folder")?;
+            if names.len() < BATCH {
+                return Ok(());
             }
+            self.how.interrupt.check("list folder")?;
+            let (path, names) = (here.folder().to_vec(), std::mem::take(&mut names));
+            if self.queue.is_full() {
+                return self.stat_all(folder, path, &names, part);
+            }
+            self.queue.push(Task { parent: folder.clone(), path, work: Work::Stat(names) });
             Ok(())
         })?;
         self.stat_all(folder, here.into_folder(), &names, part)
@@ -266,25 +269,21 @@ impl Walking<'_> {
             Attributes::Fresh => folder.stat_fresh(name)?,
         };
         let kind = FileType::from_raw_mode(stat.mode);
-        let (keeps, enters) = (self.how.filter.keeps_here(&lossy(path)), self.how.filter.enters_here(&lossy(path)));
         if kind == FileType::RegularFile && self.watches(path) {
             part.watched.push((printable(OsStr::from_bytes(path)), stat));
         }
         match kind {
-            FileType::RegularFile if keeps => return self.file(path, stat, part),
-            FileType::Symlink if keeps => return self.link(folder, path, name, part),
-            FileType::Directory if enters => self.enter(folder, path, name)?,
-            _ => {}
+            FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) => self.file(path, stat, part),
+            FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
+            FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+            _ => Ok(()),
         }
-        // It was counted for what it is not.
-        self.files.fetch_sub(1, Relaxed);
-        Ok(())
     }
 
-    /// Whether a name may belong to the tree, whatever it is of.
-    fn may_count(&self, path: &[u8]) -> bool {
-        let (filter, path_text) = (self.how.filter, lossy(path));
-        filter.keeps_here(&path_text) || filter.enters_here(&path_text) || self.watches(path)
+    /// Whether a name may belong to the tree, or is watched for.
+    fn may_count(&self, path: &[u8], kind: FileType) -> bool {
+        let (filter, text) = (self.how.filter, lossy(path));
+        filter.keeps_here(&text) || kind == FileType::Unknown && filter.enters_here(&text) || self.watches(path)
     }
 
     fn watches(&self, path: &[u8]) -> bool {
@@ -293,6 +292,7 @@ impl Walking<'_> {
 
     fn file(&self, path: &[u8], stat: FileStat, part: &mut Listing) -> Result<()> {
         let path = self.path(path)?;
+        self.count_file()?;
         self.how.limits.check_file(&path, stat.size)?;
         let bytes = self.bytes.fetch_add(stat.size, Relaxed) + stat.size;
         self.how.limits.check_total(0, bytes)?;
@@ -310,6 +310,7 @@ impl Walking<'_> {
 
     fn link(&self, folder: &Folder, path: &[u8], name: &OsStr, part: &mut Listing) -> Result<()> {
         let path = self.path(path)?;
+        self.count_file()?;
         part.links.insert(path, folder.read_link(name)?);
         Ok(())
     }

@@ -115,6 +115,12 @@ impl Harness {
             let folder = found.path.clone();
             return Ok(Synced { revision, folder, tree, manifest, counts: StagingCounts::default(), warnings });
         }
+        if let (Tree::Unchanged, Some(previous)) = (&tree, &self.previous) {
+            let folder = previous.folder.path().to_owned();
+            let manifest = self.read(&folder, None)?.manifest;
+            let (counts, warnings) = Default::default();
+            return Ok(Synced { revision, folder, tree, manifest, counts, warnings });
+        }
         let staged = staging.finish()?;
         let (manifest, counts, warnings) = (staged.manifest, staged.counts, staged.warnings);
         Ok(Synced { revision, folder, tree, manifest, counts, warnings })

@@ -1,15 +1,13 @@
 //! Copies the files of a listing into the staging folder.
 
+use std::fs::File;
 use std::io::{Read, Seek};
 
 use dagsync_core::fs::Folder;
 use dagsync_core::index::{FileStat, Same};
-use dagsync_core::tree::{check_unchanged, hash_stream, open_unchanged};
-use dagsync_core::walk::Listing;
-use dagsync_core::{Digest, Error, Interrupt, Result, Staging, TreePath, workers};
-
-/// A file up to this size is read once, into memory; a larger one that may be the same as before is hashed first.
-const IN_MEMORY: u64 = 1 << 20;
+use dagsync_core::tree::{check_unchanged, hash_stream};
+use dagsync_core::walk::{Listing, vanished};
+use dagsync_core::{Digest, Error, Interrupt, OpenFolders, Result, Staging, TreePath, workers};
 
 /// The real files of a tree with their stats and digests.
 pub(crate) type Hashed = Vec<(TreePath, (FileStat, Digest))>;
@@ -36,28 +34,37 @@ impl Copy<'_> {
         for (path, target) in &listing.links {
             self.staging.link(path, target)?;
         }
+        let folders = OpenFolders::reading(self.root.again().map_err(vanished)?);
         workers::for_each(&listing.files, self.root.workers(), |(path, stat), buffer| {
-            let digest = self.file(path, stat, known(path, stat), buffer)?;
+            let digest = self.file(&folders, path, stat, known(path, stat), buffer)?;
             Ok((path.clone(), (*stat, digest)))
         })
     }
 
-    fn file(&self, path: &TreePath, stat: &FileStat, known: Option<Digest>, buffer: &mut [u8]) -> Result<Digest> {
+    fn file(
+        &self,
+        folders: &OpenFolders,
+        path: &TreePath,
+        stat: &FileStat,
+        known: Option<Digest>,
+        buffer: &mut [u8],
+    ) -> Result<Digest> {
         let executable = stat.is_executable();
         if let Some(digest) = known
             && self.staging.reuse(path, executable, &digest)?
         {
             return Ok(digest);
         }
-        let mut file = open_unchanged(self.root, path, stat, self.same)?;
-        if stat.size <= IN_MEMORY {
-            let mut content = Vec::with_capacity(stat.size as usize + 1);
-            let read = (&mut file).take(stat.size + 1).read_to_end(&mut content);
-            let bytes = read.map_err(|e| Error::io("read", self.root.path().join(path.as_path()), e))?;
+        let (folder, name) = path.split();
+        let mut file = folders.get(folder).and_then(|folder| folder.file(name)).map_err(vanished)?;
+        let failed = |e| vanished(Error::io("read", self.root.path().join(path.as_path()), e));
+        if stat.size < buffer.len() as u64 {
+            let bytes = fill(&mut file, &mut buffer[..stat.size as usize]).map_err(failed)?;
             check_unchanged(&file, path, stat, self.same, bytes as u64)?;
+            let content = &buffer[..bytes];
             return match known {
-                Some(_) => self.staging.write_bytes(path, executable, &content),
-                None => self.staging.reuse_or_write(path, executable, &content),
+                Some(_) => self.staging.write_bytes(path, executable, content),
+                None => self.staging.reuse_or_write(path, executable, content),
             };
         }
         if known.is_none() && self.staging.replaces(path, stat.size) {
@@ -67,7 +74,7 @@ impl Copy<'_> {
             if self.staging.reuse(path, executable, &digest)? {
                 return Ok(digest);
             }
-            file.rewind().map_err(|e| Error::io("read", path.as_path(), e))?;
+            file.rewind().map_err(failed)?;
         }
         let mut content = Counted { source: &mut file, bytes: 0 };
         let digest = self.staging.write(path, executable, &mut content)?;
@@ -75,6 +82,20 @@ impl Copy<'_> {
         check_unchanged(&file, path, stat, self.same, bytes)?;
         Ok(digest)
     }
+}
+
+/// Reads until `buffer` is full or the file ends; how much that was.
+fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(bytes) => filled += bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
 }
 
 /// Counts what is read.

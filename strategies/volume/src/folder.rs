@@ -10,8 +10,8 @@ use dagsync_core::index::{Nanos, Same, StatIndex};
 use dagsync_core::tree::{Reading, hash_listing};
 use dagsync_core::walk::{Attributes, Walk};
 use dagsync_core::{
-    Digest, Error, ErrorKind, HashedTree, InPlace, Interrupt, Result, Revision, Staging, SymlinkPolicy, SyncContext,
-    Tree, TreePath, Warning, fs,
+    Digest, Error, ErrorKind, Expectation, HashedTree, InPlace, Interrupt, Result, Revision, Staging, SymlinkPolicy,
+    SyncContext, Tree, TreePath, Warning, fs,
 };
 
 use crate::Source;
@@ -34,6 +34,8 @@ pub(crate) struct Folders {
 struct State {
     /// What an earlier process knew was read.
     loaded: bool,
+    /// This process has brought something.
+    brought: bool,
     known: Option<Arc<Known>>,
     /// What was resolved, until it is brought.
     settled: Option<(Revision, Survey)>,
@@ -109,13 +111,16 @@ impl Folders {
             let leftover =
                 leftover.map(|path| format!("{path} looks like an upload that was never finished; remove it"));
             let (index, tree) = match source.settings.mode {
+                Mode::Copy if leftover.is_none() && is_previous(&survey, index, &context, interrupt)? => {
+                    (index.clone(), Tree::Unchanged)
+                }
                 Mode::Copy => {
                     leftover.into_iter().for_each(|text| staging.warn(Warning::Other(text)));
                     (copy(&survey, index, &staging, interrupt)?, Tree::Staged)
                 }
                 Mode::InPlace => {
                     leftover.into_iter().for_each(|text| tracing::warn!("{text}"));
-                    hash(&source.path, &survey, index, &context, interrupt)?
+                    serve(&source.path, &survey, index, &context, interrupt)?
                 }
             };
             let known = Known { revision, links: Some(survey.listing.links), index };
@@ -123,7 +128,9 @@ impl Folders {
             Ok((known, tree))
         };
         let (known, tree) = cx.blocking("materialize", bring).await?;
-        self.lock().known = Some(Arc::new(known));
+        let mut state = self.lock();
+        state.known = Some(Arc::new(known));
+        state.brought = true;
         Ok(tree)
     }
 
@@ -147,14 +154,14 @@ impl Folders {
             let watch = |path: &str| source.partial.matches(path);
             let SyncContext { filter, limits, .. } = &context;
             let walk = Walk { attributes, watch: Some(&watch), ..Walk::new(filter, limits, interrupt) };
-            let is_store = |root: &Folder| source.settings.layout == Layout::Auto && store::lies_in(root);
+            let is_store = |root: &Folder| Ok(source.settings.layout == Layout::Auto && store::lies_in(root)?);
             let root = survey::open(&source.path)?;
             // Once more after the walk: somebody may be making one.
-            if is_store(&root) {
+            if is_store(&root)? {
                 return Ok(Found::Store);
             }
             let survey = Survey::of(root, &walk)?;
-            if is_store(&survey.root) {
+            if is_store(&survey.root)? {
                 return Ok(Found::Store);
             }
             Ok(match known.filter(|known| known.is(&survey)) {
@@ -217,9 +224,10 @@ impl Folders {
         let error = Error::new(ErrorKind::Timeout, "settle", message);
         match moving {
             Some(what) => error.with_context("last", what).with_hint(
-                "what is published stays; leave files that change all the time out with an exclude glob, or raise timeout",
+                "what is published stays; leave files that change all the time out with an exclude glob, remove what is \
+                 left of an upload, or raise timeout",
             ),
-            None => error.with_hint("timeout must be longer than volume.settle"),
+            None => error.with_hint("there was no time to look twice: timeout must be longer than volume.settle"),
         }
     }
 
@@ -254,13 +262,31 @@ fn copy(survey: &Survey, known: &StatIndex, staging: &Staging, interrupt: &Inter
     Ok(StatIndex::new(SETTLED, hashed))
 }
 
-fn hash(
+/// Whether all that was found is known, and is the version before.
+fn is_previous(survey: &Survey, known: &StatIndex, cx: &SyncContext, interrupt: &Interrupt) -> Result<bool> {
+    let Some(previous) = &cx.previous else { return Ok(false) };
+    if !known.proves_all(&survey.listing.files) {
+        return Ok(false);
+    }
+    let tree = hash(survey, known, cx, interrupt)?;
+    // Links that do not count are a matter of settings.
+    Ok(tree.skipped.is_empty() && tree.manifest.version() == previous.version)
+}
+
+fn serve(
     path: &Path,
     survey: &Survey,
     known: &StatIndex,
     cx: &SyncContext,
     interrupt: &Interrupt,
 ) -> Result<(StatIndex, Tree)> {
+    let mut tree = hash(survey, known, cx, interrupt)?;
+    let index = std::mem::take(&mut tree.index);
+    let found = InPlace { path: path.to_owned(), tree, expectation: Expectation::default() };
+    Ok((index, Tree::InPlace(Box::new(found))))
+}
+
+fn hash(survey: &Survey, known: &StatIndex, cx: &SyncContext, interrupt: &Interrupt) -> Result<HashedTree> {
     let reading = Reading {
         filter: &cx.filter,
         limits: &cx.limits,
@@ -270,9 +296,7 @@ fn hash(
         interrupt,
         progress: &cx.progress,
     };
-    let mut tree: HashedTree = hash_listing(&survey.root, survey.listing.clone(), Same::Everything, &reading)?;
-    let index = std::mem::take(&mut tree.index);
-    Ok((index, Tree::InPlace(Box::new(InPlace { path: path.to_owned(), tree }))))
+    hash_listing(&survey.root, survey.listing.clone(), Same::Everything, &reading)
 }
 
 impl Known {

@@ -24,7 +24,7 @@ use dagsync_core::{
 
 use crate::folder::Folders;
 use crate::partial::Partial;
-use crate::settings::{Layout, Settings};
+use crate::settings::{Layout, Mode, Settings};
 use crate::store::Stores;
 
 /// The volume strategy.
@@ -112,6 +112,10 @@ impl Strategy for Volume {
 
     fn is_reread(&self) -> bool {
         true
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.source.settings.mode == Mode::InPlace
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {

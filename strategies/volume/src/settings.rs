@@ -48,7 +48,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "volume.fresh",
         Kind::Bool,
         "false",
-        "Ask the server for every file's attributes at each poll instead of believing the client's cache, which may be a minute old; what is published is always asked for.",
+        "Of a folder: ask the server for every file's attributes at each poll instead of believing the client's cache, which may be a minute old; what is published is always asked for.",
     ),
 ];
 

@@ -11,8 +11,8 @@ use dagsync_core::index::{Same, StatIndex};
 use dagsync_core::tree::{Reading, hash_listing};
 use dagsync_core::walk::{self, Listing, Walk};
 use dagsync_core::{
-    Digest, Error, ErrorKind, Filter, InPlace, Interrupt, Manifest, Result, Revision, Staging, SymlinkPolicy,
-    SyncContext, Tree, TreePath, Version, links,
+    Digest, Error, ErrorKind, Expectation, Filter, InPlace, Interrupt, Limits, Manifest, Result, Revision, SealState,
+    Staging, SymlinkPolicy, SyncContext, Tree, TreePath, Version, links,
 };
 use rustix::fs::FlockOperation;
 
@@ -29,8 +29,13 @@ const RECORDS: &str = ".dagsync/worktrees";
 const MANIFEST_MAX: u64 = 1 << 30;
 
 /// Whether a store lies in a folder. The folder was opened just now, so a client of NFS asks for the name.
-pub(crate) fn lies_in(folder: &Folder) -> bool {
-    folder.folder(MANIFESTS).is_ok()
+pub(crate) fn lies_in(folder: &Folder) -> Result<bool> {
+    match folder.folder(MANIFESTS) {
+        Ok(_) => Ok(true),
+        Err(e) if e.is_not_found() || e.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => Ok(false),
+        // One that may not be looked into is one all the same.
+        Err(e) => Err(walk::vanished(e)),
+    }
 }
 
 /// The layout `store`.
@@ -73,16 +78,14 @@ impl Stores {
         let (source, served, context) = (self.source.clone(), self.served.clone(), cx.clone());
         let (revision, staging) = (revision.clone(), staging.clone());
         let bring = move |interrupt: &Interrupt| {
-            let published = source.published(Path::new(revision.as_str()))?;
-            let listing = walk::list(&published.folder, &Walk::new(&context.filter, &context.limits, interrupt))?;
-            published.check_names(&listing, &context)?;
-            match source.settings.mode {
-                Mode::Copy => published.copy(&listing, &staging, interrupt).map(|()| Tree::Staged),
-                Mode::InPlace => {
-                    let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
-                    published.serve(listing, &mut served, &context, interrupt)
-                }
-            }
+            let below = Path::new(revision.as_str());
+            let published = source.published(below)?;
+            let brought = published.bring(&source, &served, &context, &staging, interrupt);
+            // One that is being removed has not been touched by anybody else.
+            brought.map_err(|e| match e.kind() {
+                ErrorKind::Mismatch if !source.has(below) => gone(below, &source.path.join(below)).with_source(e),
+                _ => e,
+            })
         };
         cx.blocking("materialize", bring).await
     }
@@ -132,6 +135,15 @@ impl Source {
         Ok(Published { folder, manifest: Manifest::parse(&bytes)?, lock: hold(&path) })
     }
 
+    /// Whether that version is still there.
+    fn has(&self, below: &Path) -> bool {
+        let manifest = self.version_of(below).map(|version| self.path.join(MANIFESTS).join(version.hex()));
+        [manifest.ok(), Some(self.path.join(below))]
+            .iter()
+            .flatten()
+            .all(|path| matches!(fs::resolve(path), Ok(Some(_))))
+    }
+
     fn version_of(&self, below: &Path) -> Result<Version> {
         let parse = |text: &str| text.parse::<Digest>().ok().map(Version::from);
         let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -152,18 +164,41 @@ impl Source {
 }
 
 impl Published {
-    /// The manifest names exactly what a reader of the folder sees, as far as the globs keep it.
-    fn check_names(&self, listing: &Listing, cx: &SyncContext) -> Result<()> {
+    fn bring(
+        self,
+        source: &Source,
+        served: &Mutex<Served>,
+        cx: &SyncContext,
+        staging: &Staging,
+        interrupt: &Interrupt,
+    ) -> Result<Tree> {
+        let listing = walk::list(&self.folder, &Walk::new(&cx.filter, &cx.limits, interrupt))?;
+        let is_whole = cx.filter.hash() == Filter::default().hash();
+        if source.settings.mode == Mode::InPlace {
+            let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.serve(listing, is_whole, &mut served, cx, interrupt);
+        }
+        if is_whole {
+            self.check_names(&listing, &cx.limits)?;
+        } else {
+            // What this reader's globs leave out may be what a link leads to.
+            let everything = walk::list(&self.folder, &Walk::new(&Filter::default(), &cx.limits, interrupt))?;
+            self.check_names(&everything, &cx.limits)?;
+        }
+        self.copy(&listing, staging, interrupt).map(|()| Tree::Staged)
+    }
+
+    /// The manifest names exactly what a reader of the folder sees.
+    fn check_names(&self, listing: &Listing, limits: &Limits) -> Result<()> {
         let files = listing.files.iter().map(|(path, _)| path);
-        let shown = links::resolve(files, &listing.links, &cx.filter, &cx.limits)?.files;
+        let shown = links::resolve(files, &listing.links, &Filter::default(), limits)?.files;
         let shown: BTreeMap<_, _> = shown.into_iter().collect();
         if let Some((path, _)) =
             shown.iter().find(|(path, origin)| self.digest(path).is_none() || self.digest(path) != self.digest(origin))
         {
             return Err(self.mismatch(path, "is there, but its manifest does not name it so"));
         }
-        let keeps = |filter: &Filter, path: &TreePath| filter.keeps(path.as_str());
-        match self.manifest.entries().iter().find(|e| keeps(&cx.filter, &e.path) && !shown.contains_key(&e.path)) {
+        match self.manifest.entries().iter().find(|e| !shown.contains_key(&e.path)) {
             Some(entry) => Err(self.mismatch(&entry.path, "is missing")),
             None => Ok(()),
         }
@@ -183,24 +218,37 @@ impl Published {
         Ok(())
     }
 
-    fn serve(mut self, listing: Listing, served: &mut Served, cx: &SyncContext, interrupt: &Interrupt) -> Result<Tree> {
-        let unknown = StatIndex::default();
+    /// Hashes what is new of a version that is read where it lies. The engine compares it with the manifest, unless this
+    /// reader's globs make it another tree.
+    fn serve(
+        mut self,
+        listing: Listing,
+        is_whole: bool,
+        served: &mut Served,
+        cx: &SyncContext,
+        interrupt: &Interrupt,
+    ) -> Result<Tree> {
+        let known = if cx.thorough { StatIndex::default() } else { served.index.for_files(&listing.files) };
         let reading = Reading {
             filter: &cx.filter,
             limits: &cx.limits,
             symlinks: SymlinkPolicy::Skip,
-            index: if cx.thorough { &unknown } else { &served.index },
+            index: &known,
             // Nobody writes to a version after it was published, so its stats are older than any reading of it.
             now: Some(i128::MAX),
             interrupt,
             progress: &cx.progress,
         };
         let mut tree = hash_listing(&self.folder, listing, Same::Content, &reading)?;
-        if let Some(entry) = tree.manifest.entries().iter().find(|e| self.digest(&e.path) != Some(&e.digest)) {
+        if !is_whole
+            && let Some(entry) = tree.manifest.entries().iter().find(|e| self.digest(&e.path) != Some(&e.digest))
+        {
             return Err(self.mismatch(&entry.path, "is not what its manifest says"));
         }
         *served = Served { _lock: self.lock.take(), index: std::mem::take(&mut tree.index) };
-        Ok(Tree::InPlace(Box::new(InPlace { path: self.folder.path().to_owned(), tree })))
+        let seal = if is_whole { SealState::Of(self.manifest) } else { SealState::None };
+        let (path, expectation) = (self.folder.path().to_owned(), Expectation { seal, ..Expectation::default() });
+        Ok(Tree::InPlace(Box::new(InPlace { path, tree, expectation })))
     }
 
     fn mismatch(&self, path: &TreePath, how: &str) -> Error {

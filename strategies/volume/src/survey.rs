@@ -18,8 +18,8 @@ const SCHEME: &str = "stats:";
 /// Digits of a fingerprint that are shown.
 const DIGITS: usize = 40;
 
-/// The longest step of a file system's clock that stamps fractions of seconds: 10 ms at 100 Hz, with reserve.
-const TICK: Duration = Duration::from_millis(25);
+/// The longest step of a file system's clock that stamps fractions of seconds, 10 ms at 100 Hz, with reserve.
+const TICK: Duration = Duration::from_millis(15);
 /// The same where all times are whole seconds; FAT counts in twos.
 const COARSE_TICK: Duration = Duration::from_millis(2100);
 
@@ -38,7 +38,7 @@ impl Survey {
     /// it was listed; a refused name, a limit, an I/O error.
     pub(crate) fn of(root: Folder, walk: &Walk<'_>) -> Result<Self> {
         let listing = walk::list(&root, walk)?;
-        if listing.files.is_empty() && listing.links.is_empty() && root.names()?.is_empty() {
+        if listing.files.is_empty() && listing.links.is_empty() && root.names().map_err(walk::vanished)?.is_empty() {
             let message = format!("{} holds nothing at all", root.path().display());
             return Err(Error::new(ErrorKind::NotFound, "list", message).with_hint(
                 "check that the volume is mounted there and that the path on it is right; where an empty tree is meant, \

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dagsync_core::{Digest, ErrorKind, Strategy, Version};
+use dagsync_core::{Digest, ErrorKind, SealState, Strategy, Tree, Version};
 use dagsync_testkit::{Files, Harness, oracle};
 use tempfile::TempDir;
 
@@ -66,28 +66,67 @@ fn edit(path: &Path, content: &str) {
 
 #[tokio::test]
 async fn a_file_that_is_not_what_the_manifest_says_is_named_and_nothing_is_brought() {
-    for mode in ["copy", "in-place"] {
-        let (store, harness) = (Store::new(), Harness::new());
-        let version = store.path().join(store.publish(&files(&[("a.py", "1"), ("sub/b.py", "2")])));
-        let strategy = store.strategy(&[("mode", mode)]);
-        let revision = harness.resolve(&*strategy).await.unwrap();
-        let refused = async |named: &str| {
-            let error = harness.materialize(&*strategy, &revision).await.unwrap_err();
-            assert!(error.kind() == ErrorKind::Mismatch && error.is_retryable(), "{mode}: {error}");
-            assert!(error.to_string().contains(named), "{mode}: {error}");
-        };
-        edit(&version.join("sub/b.py"), "3");
-        refused("sub/b.py is not what its manifest says").await;
-        edit(&version.join("sub/b.py"), "2");
-        edit(&version.join("c.py"), "");
-        refused("c.py is there, but its manifest does not name it").await;
-        std::fs::rename(version.join("c.py"), version.join("c.pyc")).unwrap();
-        std::fs::rename(version.join("a.py"), version.join("gone.pyc")).unwrap();
-        refused("a.py is missing").await;
-        std::fs::rename(version.join("gone.pyc"), version.join("a.py")).unwrap();
-        let synced = harness.materialize(&*strategy, &revision).await.unwrap();
-        assert_eq!(synced.manifest.len(), 2);
-    }
+    let (store, harness) = (Store::new(), Harness::new());
+    let version = store.path().join(store.publish(&files(&[("a.py", "1"), ("sub/b.py", "2")])));
+    let strategy = store.strategy(&[]);
+    let revision = harness.resolve(&*strategy).await.unwrap();
+    let refused = async |named: &str| {
+        let error = harness.materialize(&*strategy, &revision).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Mismatch && error.is_retryable(), "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    };
+    edit(&version.join("sub/b.py"), "3");
+    refused("sub/b.py is not what its manifest says").await;
+    edit(&version.join("sub/b.py"), "2");
+    edit(&version.join("c.py"), "");
+    refused("c.py is there, but its manifest does not name it").await;
+    std::fs::rename(version.join("c.py"), version.join("c.pyc")).unwrap();
+    std::fs::rename(version.join("a.py"), version.join("gone.pyc")).unwrap();
+    refused("a.py is missing").await;
+    std::fs::rename(version.join("gone.pyc"), version.join("a.py")).unwrap();
+    let synced = harness.materialize(&*strategy, &revision).await.unwrap();
+    assert_eq!(synced.manifest.len(), 2);
+}
+
+/// The engine compares what is served in its place, so that its status and metrics name every file.
+#[tokio::test]
+async fn what_is_served_in_place_comes_with_its_manifest() {
+    let (store, harness) = (Store::new(), Harness::new());
+    let below = store.publish(&files(&[("a.py", "1"), ("b.py", "2")]));
+    let strategy = store.strategy(&[("mode", "in-place")]);
+    edit(&store.path().join(below).join("b.py"), "3");
+    let Tree::InPlace(found) = harness.sync(&*strategy).await.unwrap().tree else { panic!("it is in its place") };
+    let SealState::Of(manifest) = &found.expectation.seal else { panic!("its manifest is known") };
+    let changes = manifest.diff(&found.tree.manifest);
+    assert_eq!(changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), ["b.py"]);
+}
+
+/// Another version links what did not change, which moves its ctime.
+#[tokio::test]
+async fn of_the_next_version_only_what_changed_is_read() {
+    let (store, harness) = (Store::new(), Harness::new());
+    let old = store.publish(&files(&[("a.py", "1"), ("b.py", "2")]));
+    let strategy = store.strategy(&[("mode", "in-place")]);
+    let read = |synced: &dagsync_testkit::Synced| match &synced.tree {
+        Tree::InPlace(found) => found.tree.files_read,
+        _ => panic!("it is in its place"),
+    };
+    assert_eq!(read(&harness.sync(&*strategy).await.unwrap()), 2);
+    let new = store.publish(&files(&[("a.py", "1"), ("b.py", "3")]));
+    std::fs::remove_file(store.path().join(&new).join("a.py")).unwrap();
+    std::fs::hard_link(store.path().join(old).join("a.py"), store.path().join(new).join("a.py")).unwrap();
+    assert_eq!(read(&harness.sync(&*strategy).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn globs_that_leave_out_what_a_link_leads_to_are_no_tampering() {
+    let (store, mut harness) = (Store::new(), Harness::new());
+    let mut tree = files(&[("lib/real.py", "1"), ("b.py", "2")]);
+    tree.insert("a.py".to_owned(), dagsync_testkit::Item::Link("lib/real.py".to_owned()));
+    store.publish(&tree);
+    harness.filter = std::sync::Arc::new(dagsync_core::Filter::new(&[], &["lib".into()]).unwrap());
+    let synced = harness.sync(&*store.strategy(&[])).await.unwrap();
+    assert_eq!(synced.manifest.entries().iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["b.py"]);
 }
 
 #[tokio::test]
