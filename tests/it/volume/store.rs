@@ -1,6 +1,7 @@
 //! The store that another dagsync keeps on the volume: its readers copy from it or use it where it is.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -30,9 +31,11 @@ fn follow(mut writer: Pod, mut publish: impl FnMut(usize) -> String) {
     let mut readers = readers(&writer);
     readers.iter_mut().for_each(Pod::start);
     let mut random = fastrand::Rng::with_seed(1);
+    let mut removed = 0;
     for flip in 1..=FLIPS {
         let version = publish(flip);
         writer.wait(&format!("it makes flip {flip}"), |s| s["version"] == version.as_str());
+        removed += usize::from(!has_what_it_serves(&readers[1]));
         if flip % PAUSE == 0 {
             for reader in &mut readers {
                 reader.wait(&format!("it follows to flip {flip}"), |s| s["version"] == version.as_str());
@@ -42,6 +45,8 @@ fn follow(mut writer: Pod, mut publish: impl FnMut(usize) -> String) {
         }
         versions.insert(version);
     }
+    // It may once have been on its way to the next just then.
+    assert!(removed <= 1, "{removed} versions were removed while they were served in place");
     let last = writer.status().unwrap()["version"].as_str().unwrap().to_owned();
     for reader in &mut readers {
         reader.wait("it is on the last", |s| s["version"] == last.as_str() && s["state"] == "converged");
@@ -55,6 +60,15 @@ fn follow(mut writer: Pod, mut publish: impl FnMut(usize) -> String) {
     assert!(readers[1].current().is_none(), "what is used where it is has no copy");
     let kept = std::fs::read_dir(writer.root().join("versions")).unwrap().count();
     assert!(kept <= 3, "{kept} versions are left: nothing was pruned, so the readers had it easy");
+}
+
+/// Whether the version that a reader in place is on is still in the store.
+fn has_what_it_serves(reader: &Pod) -> bool {
+    let status = || reader.status().map(|s| (s["source"].clone(), s["version"].clone()));
+    let before = status();
+    let Some((Value::String(source), Value::String(version))) = &before else { return true };
+    let folder = Path::new(source).join("versions").join(version.trim_start_matches("sha256:"));
+    folder.exists() || status() != before
 }
 
 fn failures(pod: &Pod) -> Vec<Value> {
