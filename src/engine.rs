@@ -147,7 +147,9 @@ impl Engine {
         if std::mem::take(&mut self.standing) {
             tracing::info!("standing by is over: this process writes to the store now");
         }
-        self.parts.board.update(|status| (status.writer, status.holder) = (true, Some(writer.holder.clone())));
+        self.parts
+            .board
+            .update(|status| (status.writer, status.holder) = (true, Some(writer.lock.holder().to_owned())));
         self.writer = Some(writer);
         if adopted {
             self.check_found(token).await;
@@ -159,6 +161,11 @@ impl Engine {
     pub async fn sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
         let synced = self.try_sync(token, deadline).await;
         self.let_go_if_lost(&synced);
+        if let Some(writer) = &self.writer {
+            // One that could not renew its lock says nothing about it: another may have it.
+            let keeps = !writer.lock.is_late();
+            self.parts.board.update(|status| status.writer = keeps);
+        }
         synced
     }
 

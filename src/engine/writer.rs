@@ -20,8 +20,8 @@ pub(super) struct Writer {
     store: Store,
     /// The strategy's own folder.
     pub(super) cache: PathBuf,
-    /// Who others see as the writer.
-    pub(super) holder: String,
+    /// Also in what is held, which whoever writes has for itself.
+    pub(super) lock: Arc<StoreLock>,
     held: Arc<Mutex<Held>>,
 }
 
@@ -108,9 +108,9 @@ impl Writer {
         let adopted = store.adopt(&lock, limits, interrupt, progress)?;
         let state = store.recover(&lock, SystemTime::now(), interrupt)?;
         let cache = store.cache(strategy)?;
-        let holder = lock.holder().to_owned();
-        let held = Held { lock: Arc::new(lock), state };
-        Ok((Self { store, cache, holder, held: Arc::new(Mutex::new(held)) }, adopted))
+        let lock = Arc::new(lock);
+        let held = Held { lock: lock.clone(), state };
+        Ok((Self { store, cache, lock, held: Arc::new(Mutex::new(held)) }, adopted))
     }
 
     /// Whether the store still is this process's, and the link still points to what was published last, unless the tree

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -17,12 +17,14 @@ const STACK: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Beat(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// Held while the lock file is written.
     ended: Mutex<bool>,
     wake: Condvar,
     failure: OnceLock<String>,
+    last: Mutex<Instant>,
+    lease: Duration,
 }
 
 impl Beat {
@@ -31,7 +33,9 @@ impl Beat {
         if lease.is_zero() {
             return Ok(None);
         }
-        let shared = Arc::<Shared>::default();
+        let (ended, wake, failure, last) =
+            (Mutex::default(), Condvar::new(), OnceLock::new(), Mutex::new(Instant::now()));
+        let shared = Arc::new(Shared { ended, wake, failure, last, lease });
         let run = shared.clone();
         let thread = std::thread::Builder::new().name("lock".to_owned()).stack_size(STACK);
         thread.spawn(move || run.turn(&held, lease / BEATS))?;
@@ -41,6 +45,11 @@ impl Beat {
     /// Why the lock is lost, if a beat told.
     pub(super) fn failure(&self) -> Option<&str> {
         self.0.failure.get().map(String::as_str)
+    }
+
+    /// Whether none came through for a whole lease, so that another may have taken the lock.
+    pub(super) fn is_late(&self) -> bool {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > self.0.lease
     }
 }
 
@@ -72,7 +81,7 @@ impl Shared {
                 Err(error) => {
                     tracing::warn!(%error, "the store's lock could not be renewed; the next beat tries again")
                 }
-                Ok(()) => {}
+                Ok(()) => *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now(),
             }
         }
     }

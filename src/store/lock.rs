@@ -75,8 +75,13 @@ impl Store {
             self.create()?;
         }
         let path = self.private("lock");
-        let fail = |e| Error::io("open lock", &path, e);
+        let fail = |e: std::io::Error| match Errno::from_io_error(&e) {
+            // It is being replaced, or was and this host does not know yet: the next look finds the new one.
+            Some(Errno::STALE) => self.changes_hands().with_source(e),
+            _ => Error::io("open lock", &path, e),
+        };
         let looked = Instant::now();
+        look_anew(&path)?;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
         let lock = match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
@@ -92,7 +97,7 @@ impl Store {
                 }
                 self.take_over(&sight, &path)?
             }
-            Err(e) => return Err(Error::io("lock", &path, e)),
+            Err(e) => return Err(fail(e.into())),
         };
         vigil.end();
         self.create()?;
@@ -110,6 +115,7 @@ impl Store {
                 .map_err(|e| Error::io("lock", &beside, e))?;
             let claim = self.sign(&file, path)?;
             // Another that stands by may have been faster. If it comes after this, what lies beside is gone.
+            look_anew(path)?;
             match fs::open(path)?.map(|file| Sight::of(&file)).transpose() {
                 Ok(Some(sight)) if sight == *silent => {}
                 Ok(Some(sight)) => return Err(self.is_held(&sight)),
@@ -147,6 +153,11 @@ impl Store {
         Ok(claim)
     }
 
+    fn changes_hands(&self) -> Error {
+        let message = format!("the lock of {} changes hands", self.root.display());
+        Error::new(ErrorKind::Locked, "lock store", message)
+    }
+
     fn is_held(&self, sight: &Sight) -> Error {
         Error::new(ErrorKind::Locked, "lock store", format!("{} is in use by another dagsync", self.root.display()))
             .with_context("holder", sight.holder())
@@ -170,10 +181,14 @@ impl StoreLock {
             return Err(lost("could not be kept").with_context("cause", why));
         }
         self.held.lock().map_err(|e| lost("was taken over by another process").with_source(std::io::Error::from(e)))?;
-        // Opened each time: over NFS a stat may be a minute old, an open never is.
+        // Opened each time: over NFS a stat may be a minute old.
+        look_anew(&self.path)?;
         let Some(here) = fs::open(&self.path)? else { return Err(lost("is gone")) };
         // A file that the server forgot is no lock.
         let held = self.held.file.metadata().map_err(|e| lost("was taken over by another process").with_source(e))?;
+        if held.nlink() == 0 {
+            return Err(lost("was taken over by another process"));
+        }
         let same = here.metadata().map_err(fail)?;
         let is_same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         // The number of a file that a server forgot may be given to another, which does not say the same.
@@ -199,6 +214,11 @@ impl StoreLock {
         moved
     }
 
+    /// Whether the volume has not let it be renewed for a whole lease.
+    pub fn is_late(&self) -> bool {
+        self.beat.as_ref().is_some_and(Beat::is_late)
+    }
+
     /// How long it has been held.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
@@ -208,6 +228,12 @@ impl StoreLock {
     pub fn holder(&self) -> &str {
         self.held.claim.lines().next().unwrap_or_default()
     }
+}
+
+/// A client of NFS that knows a name opens what it knows, also when another host has replaced it and the old file is still
+/// open somewhere. Opening its folder first makes the client ask for the name.
+fn look_anew(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), |parent| fs::Folder::open(parent).map(drop))
 }
 
 impl HeldFile {
