@@ -8,6 +8,8 @@ mod hash;
 mod progress;
 #[cfg(feature = "s3")]
 mod publish;
+#[cfg(feature = "image")]
+mod seal;
 mod settings;
 mod status;
 mod sync;
@@ -71,7 +73,9 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
             }
             Command::Hash(args) => interruptible(|interrupt| hash::run(args, interrupt)).await,
             Command::Diff(args) => interruptible(|interrupt| diff::run(args, interrupt, style)).await,
-            Command::Verify(args) => interruptible(|interrupt| verify::run(args, interrupt, style)).await,
+            Command::Verify(args) => interruptible(|interrupt| verify::run(*args, interrupt, style)).await,
+            #[cfg(feature = "image")]
+            Command::Seal(args) => interruptible(|interrupt| seal::run(args, interrupt)).await,
             #[cfg(feature = "s3")]
             Command::Publish(args) => interruptible(|interrupt| publish::run(registry, &global, args, interrupt)).await,
             Command::Config(args) => settings::run(registry, global, &args),

@@ -28,6 +28,8 @@ pub fn strategies() -> Registry {
     let registry = Registry::new();
     #[cfg(feature = "git")]
     let registry = registry.with(dagsync_strategy_git::FACTORY);
+    #[cfg(feature = "image")]
+    let registry = registry.with(dagsync_strategy_image::FACTORY);
     #[cfg(feature = "s3")]
     let registry = registry.with(dagsync_strategy_s3::FACTORY);
     #[cfg(feature = "volume")]

@@ -135,7 +135,7 @@ pub const METRICS: &[MetricInfo] = &[
         "counter",
         "",
         &["operation", "result"],
-        "Calls of what a sync depends on or tells: fetch, askpass, github_app_token, gate, exechook, webhook",
+        "Calls of what a sync depends on or tells: fetch, askpass, github_app_token, expect, gate, exechook, webhook",
     ),
     stable(
         "git_sync_duration_seconds",

@@ -144,10 +144,17 @@ pub(crate) enum Command {
     /// Each side is a folder, a store, a manifest file or a daemon's URL. A folder is read; for the others their
     /// manifest is taken as it is (`dagsync verify` reads a store's files).
     Diff(DiffArgs),
-    /// Read every file of a tree and compare it with a manifest or a version
+    /// Read every file of a tree and compare it with its seal, a manifest or a version
     ///
-    /// Without --expect and --manifest, DIR must be a store: its current version is compared with its own manifest.
-    Verify(VerifyArgs),
+    /// A store's current version is compared with its own manifest, a sealed folder with its seal. What it should be
+    /// besides may be said by --expect, by another daemon or by the label of an image in a registry.
+    Verify(Box<VerifyArgs>),
+    /// Write down what a folder is, when the image that holds it is built
+    ///
+    /// Writes DIR/.dagsync/manifest and DIR/.dagsync/seal.json, the same bytes for the same tree, and prints the version,
+    /// which the image's label io.dagsync.version should have.
+    #[cfg(feature = "image")]
+    Seal(SealArgs),
     /// Upload a folder as a version to S3 and make it current; or list, choose and remove versions
     ///
     /// What readers see changes in one step, when the pointer moves. Prints the version. Exit status 1 means that another
@@ -284,16 +291,74 @@ pub(crate) struct VerifyArgs {
     /// A folder or a store
     pub(crate) dir: PathBuf,
     /// The version that it should have
-    #[arg(long, value_name = "VERSION", conflicts_with = "manifest")]
+    #[arg(long, value_name = "VERSION", group = "wanted")]
     pub(crate) expect: Option<Version>,
     /// The manifest that it should match
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "wanted")]
     pub(crate) manifest: Option<PathBuf>,
+    #[cfg(feature = "image")]
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
     #[command(flatten)]
     pub(crate) globs: Globs,
     /// The link of a store; by default the one that it was written with last
     #[arg(long, value_name = "PATH")]
     pub(crate) link: Option<String>,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+/// What is known of an image, and who says what it should hold.
+#[cfg(feature = "image")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// The URL of a daemon that has the version that it should have
+    #[arg(long, value_name = "URL", group = "wanted")]
+    pub(crate) expect_from: Option<String>,
+    /// The image in a registry whose label io.dagsync.version it should have, by tag or digest
+    #[arg(long, value_name = "IMAGE", group = "wanted")]
+    pub(crate) expect_image: Option<String>,
+    /// The public key in PEM with which the seal must be signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// What drift does: exit with status 1, or only say so
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "fail")]
+    pub(crate) on_drift: OnDrift,
+    /// The registry's credentials: a Docker config.json, or a mounted Secret of type kubernetes.io/dockerconfigjson
+    #[arg(long, value_name = "FILE")]
+    pub(crate) docker_config: Option<PathBuf>,
+    /// Certificate authorities to trust besides the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Speak plain HTTP with the registry
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+    /// Of an image for several platforms, which, such as linux/arm64; by default this host's
+    #[arg(long, value_name = "PLATFORM", default_value = "")]
+    pub(crate) platform: String,
+}
+
+#[cfg(feature = "image")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnDrift {
+    Fail,
+    Warn,
+}
+
+#[cfg(feature = "image")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct SealArgs {
+    /// The folder
+    pub(crate) dir: PathBuf,
+    /// What the source calls it, such as a commit id
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) revision: Option<String>,
+    /// An ed25519 key in PEM to sign the seal with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) globs: Globs,
     /// How the answer looks
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,

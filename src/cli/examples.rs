@@ -44,7 +44,18 @@ Examples:
 Examples:
   dagsync verify /dags
   dagsync verify /dags/current --expect sha256:6b51…
-  dagsync verify ./dags --manifest dags.sha256",
+  dagsync verify ./dags --manifest dags.sha256
+  dagsync verify /opt/airflow/dags --expect-from http://scheduler:8466
+  dagsync verify /opt/airflow/dags --key seal.pub --expect-image ghcr.io/acme/airflow:prod --on-drift warn",
+    ),
+    #[cfg(feature = "image")]
+    (
+        "seal",
+        "\
+Examples:
+  dagsync seal dags --revision \"$(git rev-parse HEAD)\"
+  docker build --label \"io.dagsync.version=$(dagsync seal dags)\" .
+  dagsync seal dags --sign-key seal.key --output json",
     ),
     #[cfg(feature = "s3")]
     (

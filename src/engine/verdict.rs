@@ -28,7 +28,7 @@ impl Verdict {
             SealState::None => Vec::new(),
             SealState::Missing => return Self::Unsealed,
             SealState::Broken(how) => return Self::Broken(how.clone()),
-            SealState::Of(manifest) => manifest.diff(&tree.manifest),
+            SealState::Of(manifest, links) => tree.changes_since(manifest, links),
         };
         match &expectation.wanted {
             _ if !changes.is_empty() => Self::Tampered(changes, expectation.mend),

@@ -1,5 +1,6 @@
 //! The contract between the engine and a kind of source.
 
+use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::filter::Filter;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::manifest::{Manifest, Version};
+use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::staging::{Snapshot, Staging};
@@ -129,8 +131,8 @@ pub enum SealState {
     Missing,
     /// Its seal was touched; how.
     Broken(String),
-    /// It had these files.
-    Of(Manifest),
+    /// It had these files, and these links that counted for nothing.
+    Of(Manifest, BTreeSet<TreePath>),
 }
 
 /// What a strategy may know and use during one sync.

@@ -13,7 +13,7 @@ use crate::index::{FileStat, Nanos, Same, StatIndex};
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::links::{self, SkippedLink};
-use crate::manifest::{Digest, Entry, Manifest};
+use crate::manifest::{Change, ChangeKind, Digest, Entry, Manifest};
 use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::walk::{self, Listing, Walk, vanished};
@@ -83,6 +83,17 @@ pub struct HashedTree {
     pub bytes: u64,
     /// Files that had to be read; the others were proven by the index.
     pub files_read: u64,
+}
+
+impl HashedTree {
+    /// How it differs from what it was, with `links` that counted for nothing then: any other such link was added. Whoever
+    /// follows it finds a file that no manifest names.
+    pub fn changes_since(&self, manifest: &Manifest, links: &BTreeSet<TreePath>) -> Vec<Change> {
+        let mut changes = manifest.diff(&self.manifest);
+        let added = self.skipped.iter().filter(|link| self.links.contains(&link.path) && !links.contains(&link.path));
+        changes.extend(added.map(|link| Change { path: link.path.clone(), change: ChangeKind::Added }));
+        changes
+    }
 }
 
 /// Hashes the tree below `root`. Blocks: call it on a blocking thread.

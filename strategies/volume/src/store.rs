@@ -1,7 +1,7 @@
 //! A store as the source, kept on the volume by another dagsync: its link is followed, and what lies behind it is compared
 //! with its manifest, file by file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -249,7 +249,10 @@ impl Published {
             return Err(self.mismatch(&entry.path, "is not what its manifest says"));
         }
         *served = Served { _lock: self.lock.take(), index: std::mem::take(&mut tree.index) };
-        let seal = if is_whole { SealState::Of(self.manifest) } else { SealState::None };
+        // git-sync's trees, which a store may have taken over, keep links that count for nothing; dagsync's own have none.
+        let is_git_syncs = self.folder.stat(".git").is_ok();
+        let links = if is_git_syncs { tree.links.clone() } else { BTreeSet::new() };
+        let seal = if is_whole { SealState::Of(self.manifest, links) } else { SealState::None };
         let (path, expectation) =
             (self.folder.path().to_owned(), Expectation { seal, mend: EDITED, ..Expectation::default() });
         Ok(Tree::InPlace(Box::new(InPlace { path, tree, expectation })))

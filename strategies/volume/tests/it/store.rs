@@ -96,7 +96,7 @@ async fn what_is_served_in_place_comes_with_its_manifest() {
     let strategy = store.strategy(&[("mode", "in-place")]);
     edit(&store.path().join(below).join("b.py"), "3");
     let Tree::InPlace(found) = harness.sync(&*strategy).await.unwrap().tree else { panic!("it is in its place") };
-    let SealState::Of(manifest) = &found.expectation.seal else { panic!("its manifest is known") };
+    let SealState::Of(manifest, _) = &found.expectation.seal else { panic!("its manifest is known") };
     let changes = manifest.diff(&found.tree.manifest);
     assert_eq!(changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), ["b.py"]);
 }

@@ -1,0 +1,123 @@
+//! What an image should hold, and who says so: a version, another daemon, a registry.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use dagsync_core::{Error, ErrorKind, Result, Version};
+use serde::Deserialize;
+use url::Url;
+
+use crate::http;
+use crate::registry::{self, Access, Reference};
+
+/// The label that `dagsync seal` prints the value of.
+pub const LABEL: &str = "io.dagsync.version";
+
+const STATUS_MAX: usize = 1 << 20;
+const OPERATION: &str = "ask daemon";
+
+/// Who says what the tree should be.
+#[derive(Debug, Clone)]
+pub enum Expect {
+    /// The user.
+    Version(Version),
+    /// Another daemon, whose certificate may be of the authorities in a file.
+    Daemon(Url, Option<PathBuf>),
+    /// The label of an image.
+    Image(Reference, Access),
+}
+
+/// What was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The version.
+    pub version: Version,
+    /// The globs' hash, where it is told: other globs make another version of the same tree.
+    pub filter_hash: Option<String>,
+}
+
+impl Expect {
+    /// The version of the daemon at `url`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it is no URL of http or https, or holds a user.
+    pub fn daemon(url: &str, ca_file: Option<PathBuf>) -> Result<Self> {
+        let bad = || {
+            Error::new(ErrorKind::Config, "read URL", "it is no URL of a daemon")
+                .with_hint("write it as http://host:8466")
+        };
+        let url = Url::parse(url).map_err(|e| bad().with_source(e))?;
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        if is_plain && matches!(url.scheme(), "http" | "https") && url.has_host() {
+            return Ok(Self::Daemon(url, ca_file));
+        }
+        Err(bad())
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// Nobody answers in time, or the answer names no version; with who was asked.
+    pub async fn ask(&self) -> Result<Wanted> {
+        match self {
+            Self::Version(version) => Ok(Wanted { version: *version, filter_hash: None }),
+            Self::Daemon(url, ca_file) => {
+                let asked = ask_daemon(url, ca_file.clone()).await;
+                asked.map_err(|e| e.with_context("url", url))
+            }
+            Self::Image(reference, access) => ask_registry(reference, access).await,
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(_) => f.write_str("the given version"),
+            Self::Daemon(url, _) => write!(f, "{url}"),
+            Self::Image(reference, _) => write!(f, "image {reference}"),
+        }
+    }
+}
+
+async fn ask_registry(reference: &Reference, access: &Access) -> Result<Wanted> {
+    let image = registry::label(reference, LABEL, access).await?;
+    let label = image.label.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "read label", format!("the image has no label {LABEL}"))
+            .with_context("image", reference)
+            .with_hint(format!("build it with `--label {LABEL}=$(dagsync seal DIR)`"))
+    })?;
+    let version = label.parse().map_err(|e: Error| {
+        Error::new(ErrorKind::Corrupt, "read label", format!("the label {LABEL} holds no version"))
+            .with_context("image", reference)
+            .with_source(e)
+    })?;
+    Ok(Wanted { version, filter_hash: None })
+}
+
+/// The part of a daemon's status that counts.
+#[derive(Deserialize)]
+struct Status {
+    version: Option<Version>,
+    filter_hash: Option<String>,
+}
+
+async fn ask_daemon(url: &Url, ca_file: Option<PathBuf>) -> Result<Wanted> {
+    let plain = url.scheme() == "http";
+    let client = http::client(ca_file, plain, http::Proxy::None).await?;
+    let mut status = url.clone();
+    status.set_path(&format!("{}/v1/status", url.path().trim_end_matches('/')));
+    let response = client.get(status).send().await.map_err(|e| http::unanswered(OPERATION, e))?;
+    if !response.status().is_success() {
+        return Err(Error::new(ErrorKind::Unreachable, OPERATION, format!("the answer is {}", response.status())));
+    }
+    let body = http::read(OPERATION, response, STATUS_MAX).await?;
+    let status: Status = serde_json::from_slice(&body)
+        .map_err(|e| Error::new(ErrorKind::Corrupt, OPERATION, "the answer is no status of dagsync").with_source(e))?;
+    let version = status.version.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, OPERATION, "it has no version yet")
+            .retryable()
+            .with_hint("wait for its first sync")
+    })?;
+    Ok(Wanted { version, filter_hash: status.filter_hash })
+}

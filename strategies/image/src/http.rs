@@ -1,0 +1,85 @@
+//! A client whose answers are bounded in size, time and redirects.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs};
+use reqwest::{Response, redirect};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+const REDIRECTS: usize = 5;
+const CA_MAX: u64 = 4 << 20;
+
+/// Whether the environment's proxy is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proxy {
+    /// For the world outside.
+    FromEnvironment,
+    /// Pods are asked directly: a proxy does not know them.
+    None,
+}
+
+/// A client that trusts the system's authorities and those in `ca_file`; over `plain` HTTP it needs none. Certificates are
+/// read anew for each.
+pub(crate) async fn client(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest::Client> {
+    blocking(&Interrupt::never(), "read certificates", move |_| build(ca_file, plain, proxy)).await
+}
+
+fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest::Client> {
+    let follow = redirect::Policy::custom(move |attempt| match attempt.previous().len() {
+        REDIRECTS.. => attempt.error("too many redirects"),
+        _ if !plain && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
+        _ => attempt.follow(),
+    });
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("dagsync/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .referer(false)
+        .redirect(follow);
+    if proxy == Proxy::None {
+        builder = builder.no_proxy();
+    }
+    if let Some(path) = ca_file {
+        let bad = |what: &str| Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()));
+        let pem = fs::read(&path, CA_MAX)?.ok_or_else(|| bad("is not there"))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(bad("holds no certificate in PEM"));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    } else if plain {
+        // It must work in an image without certificates, where the system's could not be loaded.
+        builder = builder.tls_certs_only([]);
+    }
+    let failed = |e: reqwest::Error| {
+        Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
+    };
+    builder.build().map_err(failed)
+}
+
+/// The whole answer, of at most `max` bytes.
+pub(crate) async fn read(operation: &'static str, mut response: Response, max: usize) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| unanswered(operation, e))? {
+        if body.len() + chunk.len() > max {
+            let message = format!("the answer is larger than {max} bytes");
+            return Err(Error::new(ErrorKind::LimitExceeded, operation, message).retryable());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Why there is no answer, or only part of one. Never with the URL, which may hold a token.
+pub(crate) fn unanswered(operation: &'static str, e: reqwest::Error) -> Error {
+    let e = e.without_url();
+    let (kind, message) = match () {
+        () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time"),
+        () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP"),
+        () => (ErrorKind::Unreachable, "no complete answer"),
+    };
+    Error::new(kind, operation, message).with_source(e)
+}

@@ -1,0 +1,116 @@
+//! The settings of the section `image`: the table and the typed form.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dagsync_core::{Error, ErrorKind, Kind, Result, Setting, Spec, Version};
+use serde::{Deserialize, Deserializer};
+
+use crate::expect::Expect;
+use crate::registry::Access;
+
+/// The settings, for defaults, environment and documentation.
+pub(crate) const TABLE: &[Setting] = &[
+    Setting::new(
+        "image.key_file",
+        Kind::Path,
+        "",
+        "The public key, as `openssl pkey -pubout` writes it, with which the seal must be signed; empty: any seal is believed.",
+    ),
+    Setting::new("image.expect", Kind::Text, "", "The version that the image must hold."),
+    Setting::new("image.expect_from", Kind::Text, "", "The URL of another daemon, whose version the image must hold."),
+    Setting::new(
+        "image.expect_image",
+        Kind::Text,
+        "",
+        "The name of an image in a registry, by tag or digest, whose label `io.dagsync.version` the image must hold.",
+    ),
+    Setting::new(
+        "image.expect_interval",
+        Kind::Duration,
+        "5m",
+        "Time between two questions to the registry; another daemon is asked at every check.",
+    ),
+    Setting::new(
+        "image.docker_config",
+        Kind::Path,
+        "",
+        "The file with the registry's credentials, a Docker `config.json` or the value of a Secret of type `kubernetes.io/dockerconfigjson`.",
+    ),
+    Setting::new(
+        "image.ca_file",
+        Kind::Path,
+        "",
+        "A PEM bundle of certificate authorities to trust besides the system's.",
+    ),
+    Setting::new("image.plain_http", Kind::Bool, "false", "Speak plain HTTP with the registry."),
+    Setting::new(
+        "image.platform",
+        Kind::Text,
+        "",
+        "Of an image for several platforms, which, such as `linux/arm64`; empty: this host's.",
+    ),
+];
+
+/// The section `image`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Settings {
+    #[serde(deserialize_with = "path")]
+    pub(crate) key_file: Option<PathBuf>,
+    expect: String,
+    expect_from: String,
+    expect_image: String,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) expect_interval: Duration,
+    #[serde(deserialize_with = "path")]
+    docker_config: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    ca_file: Option<PathBuf>,
+    plain_http: bool,
+    platform: String,
+}
+
+impl Settings {
+    pub(crate) fn of(spec: &Spec<'_>) -> Result<Self> {
+        spec.settings()
+    }
+
+    /// What the image must hold; `None` when nobody says.
+    pub(crate) fn expect(&self) -> Result<Option<Expect>> {
+        let given = [&self.expect, &self.expect_from, &self.expect_image].map(|text| text.as_str());
+        match given {
+            ["", "", ""] => Ok(None),
+            [version, "", ""] => {
+                let version: Version = version.parse().map_err(|e: Error| {
+                    Error::new(ErrorKind::Config, "read settings", "image.expect").with_source(e)
+                })?;
+                Ok(Some(Expect::Version(version)))
+            }
+            ["", url, ""] => Expect::daemon(url, self.ca_file.clone()).map(Some),
+            ["", "", image] => Ok(Some(Expect::Image(image.parse()?, self.access()))),
+            _ => Err(Error::new(
+                ErrorKind::Config,
+                "read settings",
+                "image.expect, image.expect_from and image.expect_image contradict each other",
+            )
+            .with_hint("set one of them")),
+        }
+    }
+
+    fn access(&self) -> Access {
+        Access {
+            docker_config: self.docker_config.clone(),
+            ca_file: self.ca_file.clone(),
+            plain_http: self.plain_http,
+            platform: self.platform.clone(),
+        }
+    }
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(Some(String::deserialize(deserializer)?).filter(|text| !text.is_empty()).map(PathBuf::from))
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    humantime::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
