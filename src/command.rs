@@ -13,6 +13,7 @@ use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, printable};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Child;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::redact_url;
@@ -95,6 +96,10 @@ impl Ended {
     }
 }
 
+/// Commands that are being started at the same time. One that hangs with a volume keeps its turn, so that the threads
+/// which wait for it do not pile up.
+static STARTS: Semaphore = Semaphore::const_new(4);
+
 impl Command {
     /// Runs until it ends, `timeout` is over or `token` is cancelled. Whatever it started that is still in its process
     /// group is killed then.
@@ -108,9 +113,16 @@ impl Command {
                 "it must exist in this container and be executable, as must the interpreter in its first line",
             )
         };
-        let start = move |_: &Interrupt| Ok(self.start());
         let interrupt = Interrupt::new(token.clone(), None);
         interrupt.check(operation)?;
+        let turn = STARTS.try_acquire().map_err(|_| {
+            Error::new(ErrorKind::Timeout, operation, format!("cannot run {program}: those before it still hang"))
+                .with_hint("the volume that they lie on, or run in, does not answer")
+        })?;
+        let start = move |_: &Interrupt| {
+            let _turn = turn;
+            Ok(self.start())
+        };
         let too_late = async {
             let _ = tokio::time::timeout(timeout, token.cancelled()).await;
             tokio::time::sleep(GRACE).await;
@@ -119,7 +131,10 @@ impl Command {
             biased;
             started = blocking(&interrupt, operation, start) => started?.map_err(fail)?,
             // It is left behind; what comes of it after all is ended when it is dropped.
-            () = too_late => return Err(fail(io::ErrorKind::TimedOut.into())),
+            () = too_late => {
+                return Err(Error::new(ErrorKind::Timeout, operation, format!("{program} has not started in time"))
+                    .with_hint("the volume that it lies on, or runs in, does not answer"));
+            }
         };
         let mut captured = Captured::default();
         let how = tokio::select! {

@@ -144,8 +144,12 @@ impl Engine {
         let (limits, progress) = (self.rules.limits, self.parts.progress.clone());
         let open = move |interrupt: &Interrupt| Writer::open(store, &vigil, &name, &limits, interrupt, &progress);
         let (writer, adopted) = self.in_store(&interrupt, "open store", open).await?;
+        // What this process brought before may not be what another made current meanwhile.
+        self.materialized = None;
         if std::mem::take(&mut self.standing) {
             tracing::info!("standing by is over: this process writes to the store now");
+            let own = self.rules.filter.hash().to_string();
+            self.parts.board.update(|status| status.filter_hash = own);
         }
         self.parts
             .board
@@ -159,7 +163,10 @@ impl Engine {
 
     /// One sync, which ends by `deadline` or earlier. Whatever fails, the published version stays.
     pub async fn sync(&mut self, token: &CancellationToken, deadline: Option<Instant>) -> Result<SyncReport> {
-        let synced = self.try_sync(token, deadline).await;
+        let synced = match self.try_sync(token, deadline).await {
+            Err(error) => Err(self.blame_the_lock(error, token).await),
+            synced => synced,
+        };
         self.let_go_if_lost(&synced);
         if let Some(writer) = &self.writer {
             // One that could not renew its lock says nothing about it: another may have it.
@@ -376,7 +383,8 @@ impl Engine {
     fn note(&mut self, revision: Revision, brought: Brought, start: Instant, state: SyncState) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
         let Brought { version, folder, in_place, files, bytes, published, counts, mut warnings, pruned } = brought;
-        let changed = published || in_place.is_some() && self.parts.board.read().version != Some(version);
+        // Also what another process published before it died, which this one has not followed.
+        let changed = published || self.parts.board.read().version != Some(version);
         if files == 0 {
             warnings.push(Warning::Other("the tree is empty: check the source, the subpath and the globs".to_owned()));
         }

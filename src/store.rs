@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use dagsync_core::fs::{self, Folder, Name};
-use dagsync_core::index::StatIndex;
+use dagsync_core::index::{StatIndex, file_system_now};
 use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Manifest, Result, Snapshot, Version};
 use rustix::io::Errno;
 
@@ -148,6 +148,21 @@ impl Store {
         };
         Err(Error::new(ErrorKind::Mismatch, "read store", message)
             .with_hint("something else than dagsync writes there; the next sync publishes a fresh copy"))
+    }
+
+    /// What is wrong when another process keeps another link than this one's, which then leads nowhere.
+    pub fn other_link(&self) -> Option<Error> {
+        let kept = self.state().filter(|state| state.current.is_some() && !state.link.as_os_str().is_empty())?.link;
+        let own = self.link_path();
+        if self.root.join(&kept) == own {
+            return None;
+        }
+        let message =
+            format!("{} is not there: the process that writes to the store keeps {}", own.display(), kept.display());
+        Some(
+            Error::new(ErrorKind::Config, "read store", message)
+                .with_hint("end the processes that keep the other link first, or set the same link in all"),
+        )
     }
 
     /// The manifest of `version`; `None` when the store does not have it.
@@ -276,8 +291,18 @@ impl Store {
         self.private("staging").join(format!("{}-{:016x}", std::process::id(), fastrand::u64(..)))
     }
 
+    /// The time that is noted of a version. Where other hosts write too, that of the volume, which is one for all of them.
+    pub fn now(&self) -> SystemTime {
+        let own = SystemTime::now();
+        if !self.is_network() {
+            return own;
+        }
+        let nanos = file_system_now(&self.private("staging")).ok().and_then(|nanos| u64::try_from(nanos).ok());
+        nanos.map_or(own, |nanos| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos))
+    }
+
     /// Whether readers may be on other hosts.
-    fn is_network(&self) -> bool {
+    pub fn is_network(&self) -> bool {
         Folder::open(&self.root).is_ok_and(|root| root.is_network())
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Instant, SystemTime};
 
-use dagsync_core::{Error, Interrupt, Result, Revision, StagingCounts};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, Revision, StagingCounts};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, SyncReport};
-use crate::store::{FolderName, ScrubMode};
+use super::{Engine, Parts, SyncReport};
+use crate::store::{FolderName, ScrubMode, State};
 
 impl Engine {
     /// One turn of a pod that was refused the lock: notes who has it and looks where the link leads. `None` when no good
@@ -17,12 +17,20 @@ impl Engine {
     pub(super) async fn follow(&mut self, token: &CancellationToken) -> Result<Option<SyncReport>> {
         let start = Instant::now();
         self.note_holder();
+        if self.parts.strategy.is_in_place() {
+            let holder = self.vigil().holder().unwrap_or_default();
+            return Err(Error::new(ErrorKind::Config, "open store", "another process has this root")
+                .with_context("holder", holder)
+                .with_hint(
+                    "what is served in its place is checked by each pod for itself: give each a root of its own",
+                ));
+        }
         let interrupt = Interrupt::new(token.clone(), None);
         let before = self.parts.board.read().folder.clone();
         let (store, expected) = (self.store.clone(), before.clone());
         let look = move |_: &Interrupt| match store.current()? {
             Some(found) => Ok(Ok(found)),
-            None => Ok(Err(store.check_link(expected.as_ref()).err())),
+            None => Ok(Err(store.check_link(expected.as_ref()).err().or_else(|| store.other_link()))),
         };
         match self.in_store(&interrupt, "read store", look).await? {
             Ok(found) if Some(&found) != before.as_ref() || !(self.parts.board.read().ready || self.tampered) => {
@@ -30,6 +38,7 @@ impl Engine {
                 let examined = self.examine(token, ScrubMode::Stat).await;
                 examined.map(drop).or_else(|error| if self.tampered { Ok(()) } else { Err(error) })?;
             }
+            Err(Some(other)) if other.kind() == ErrorKind::Config => return Err(other),
             Err(Some(gone)) if !self.tampered => self.note_lost_link(&gone),
             _ => {}
         }
@@ -56,8 +65,38 @@ impl Engine {
         if !self.standing || status.holder.as_ref() != Some(&holder) {
             tracing::info!(%holder, "standing by: another process has the store's lock and writes to it");
         }
-        self.standing = true;
-        self.parts.board.update(|status| (status.writer, status.holder) = (false, Some(holder)));
+        let is_first = !std::mem::replace(&mut self.standing, true);
+        self.parts.board.update(|status| {
+            (status.writer, status.holder) = (false, Some(holder));
+            if is_first {
+                // What was said of the source as this process saw it.
+                (status.target, status.gate) = Default::default();
+                status.warnings.clear();
+            }
+        });
+    }
+
+    /// What is served is what the writer brings, by its settings. Pods that are being replaced may differ for a while, and
+    /// two that share a store by mistake do so for ever.
+    pub(super) fn note_writers_settings(&self, state: &State, is_news: bool) {
+        let Parts { name, strategy, board, .. } = &self.parts;
+        let (source, filter) = (strategy.to_string(), self.rules.filter.hash().to_string());
+        let own = [("strategy", name), ("source", &source), ("filter_hash", &filter)];
+        let writers = [&state.strategy, &state.source, &state.filter_hash];
+        let differ = own.into_iter().zip(writers).filter(|((_, own), writers)| own != writers);
+        let differ: Vec<_> = differ.map(|((what, own), writers)| format!("{what} {writers}, here {own}")).collect();
+        let warning = format!(
+            "the process that writes to the store has other settings ({}): it is being replaced, or this pod needs a root of \
+             its own",
+            differ.join("; ")
+        );
+        if !differ.is_empty() && is_news {
+            tracing::warn!("{warning}");
+        }
+        board.update(|status| {
+            status.filter_hash.clone_from(&state.filter_hash);
+            status.warnings = if differ.is_empty() { Vec::new() } else { vec![warning] };
+        });
     }
 
     /// Whether another process writes to the store.

@@ -454,6 +454,54 @@ async fn once_tries_again_what_may_pass_and_nothing_else() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "within the timeout");
 }
 
+/// Another process published meanwhile, and the source is back where this one left it.
+#[tokio::test]
+async fn who_has_the_store_again_does_not_believe_that_nothing_changed() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut one = story.open().await;
+    let first = one.sync(&story.token, None).await.unwrap();
+    one.let_go();
+    tokio::task::yield_now().await;
+    let other = Story { source: MemorySource::new(), faults: Faults::default(), ..story };
+    other.source.commit(&[file("a.py", "2")]);
+    let story = other;
+    let mut two = loop {
+        let mut engine = story.engine();
+        match engine.open(&story.token).await {
+            Ok(()) => break engine,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let second = two.sync(&story.token, None).await.unwrap();
+    assert!(second.published && second.version != first.version);
+    drop(two);
+    one.open(&story.token).await.unwrap();
+    let again = one.sync(&story.token, None).await.unwrap();
+    assert!(again.published && again.changed && again.version == first.version);
+    assert_eq!(std::fs::read(story.current("a.py")).unwrap(), b"1");
+}
+
+/// The one that wrote died right after it published.
+#[tokio::test]
+async fn who_takes_over_tells_of_a_version_that_it_has_not_followed() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut writer = story.open().await;
+    writer.sync(&story.token, None).await.unwrap();
+    let mut follower = story.engine();
+    follower.parts.board =
+        StatusBoard::new(&story.config.pod, "memory", "memory".into(), Filter::default().hash(), SystemTime::now());
+    assert_eq!(follower.open(&story.token).await.unwrap_err().kind(), ErrorKind::Locked);
+    assert!(
+        follower.follow(&story.token).await.unwrap().unwrap().version == writer.parts.board.read().version.unwrap()
+    );
+    story.source.commit(&[file("a.py", "2")]);
+    assert!(writer.sync(&story.token, None).await.unwrap().published);
+    drop(writer);
+    follower.open(&story.token).await.unwrap();
+    let report = follower.sync(&story.token, None).await.unwrap();
+    assert!(report.changed && !report.published);
+}
+
 /// A strategy whose tree always lies where it is.
 #[derive(Debug)]
 struct Baked(PathBuf);

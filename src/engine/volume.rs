@@ -1,6 +1,7 @@
 //! Calls into the store: one at a time, and none is waited for that hangs with the volume.
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result};
+use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::isolate::stands_still;
@@ -19,6 +20,17 @@ impl Engine {
         let (store, asked) = (self.store.clone(), interrupt.clone());
         let call = move || work(&asked).map_err(|error| store.explain(error));
         self.volume.blocking(operation, given_up, call).await
+    }
+
+    /// What a successor removed under this process is not what is wrong.
+    pub(super) async fn blame_the_lock(&self, error: Error, token: &CancellationToken) -> Error {
+        let is_told = matches!(error.kind(), ErrorKind::Locked | ErrorKind::Timeout | ErrorKind::Cancelled);
+        let Some(writer) = self.writer.clone().filter(|_| !is_told) else { return error };
+        let interrupt = Interrupt::new(token.clone(), None);
+        match self.in_store(&interrupt, StoreLock::CHECK, move |_| writer.lock.check()).await {
+            Err(lost) if lost.kind() == ErrorKind::Locked => lost,
+            _ => error,
+        }
     }
 
     /// Another process has the store now, or had: the next attempt takes the lock and recovers. Says whether.

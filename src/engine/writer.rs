@@ -67,7 +67,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    fn publication(&self) -> Publication<'_> {
+    fn publication(&self, now: SystemTime) -> Publication<'_> {
         Publication {
             revision: &self.revision,
             strategy: &self.strategy,
@@ -75,7 +75,7 @@ impl Job {
             filter: &self.rules.filter,
             allow_empty: self.allow_empty,
             fresh: self.fresh,
-            now: SystemTime::now(),
+            now,
         }
     }
 }
@@ -106,7 +106,7 @@ impl Writer {
     ) -> Result<(Self, bool)> {
         let lock = store.lock_after(&mut vigil.lock().unwrap_or_else(PoisonError::into_inner), interrupt)?;
         let adopted = store.adopt(&lock, limits, interrupt, progress)?;
-        let state = store.recover(&lock, SystemTime::now(), interrupt)?;
+        let state = store.recover(&lock, store.now(), interrupt)?;
         let cache = store.cache(strategy)?;
         let lock = Arc::new(lock);
         let held = Held { lock: lock.clone(), state };
@@ -144,10 +144,20 @@ impl Writer {
     pub(super) fn publish(&self, staged: &Staged, job: Job, interrupt: &Interrupt) -> Result<Brought> {
         let Staged { draft, tree, .. } = staged;
         let held = &mut *self.held();
-        let published = self.store.publish(&held.lock, &mut held.state, draft, tree, &job.publication())?;
+        let published =
+            self.store.publish(&held.lock, &mut held.state, draft, tree, &job.publication(self.store.now()))?;
         let is_new = matches!(published, Published::New(_));
+        let index = |held: &Held| {
+            if let Err(error) = self.store.index(&held.lock, published.folder(), tree, interrupt) {
+                tracing::warn!(%error, "the next check has to read every file");
+            }
+        };
         let mut pruned = 0;
         if is_new {
+            if self.store.is_network() {
+                // Pods on other hosts look at what is new at once, and would read all of it.
+                index(held);
+            }
             // The version is live: what fails from here on is worth a line in the log, not a failed sync.
             pruned = self.prune_held(held, &job.keep, interrupt).unwrap_or_else(|error| {
                 tracing::warn!(%error, "old versions could not be removed; they stay until the next attempt");
@@ -157,8 +167,8 @@ impl Writer {
             // What was linked into the draft got another ctime by that, and by its removal.
             draft.discard();
         }
-        if let Err(error) = self.store.index(&held.lock, published.folder(), tree, interrupt) {
-            tracing::warn!(%error, "the next check has to read every file");
+        if !is_new || pruned > 0 || !self.store.is_network() {
+            index(held);
         }
         Ok(Brought {
             version: tree.manifest.version(),
@@ -176,7 +186,7 @@ impl Writer {
     /// Notes that what the strategy has is the current version.
     pub(super) fn keep(&self, job: Job, files: u64, bytes: u64) -> Result<Brought> {
         let held = &mut *self.held();
-        let folder = self.store.keep(&held.lock, &mut held.state, &job.publication())?;
+        let folder = self.store.keep(&held.lock, &mut held.state, &job.publication(self.store.now()))?;
         Ok(Brought {
             version: folder.version(),
             folder: Some(folder),
@@ -213,7 +223,7 @@ impl Writer {
     }
 
     fn prune_held(&self, held: &mut Held, keep: &KeepPolicy, interrupt: &Interrupt) -> Result<usize> {
-        let removed = self.store.prune(&held.lock, &mut held.state, keep, SystemTime::now(), interrupt)?;
+        let removed = self.store.prune(&held.lock, &mut held.state, keep, self.store.now(), interrupt)?;
         for folder in &removed {
             tracing::info!(%folder, "removed an old version");
         }

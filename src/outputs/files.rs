@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::engine::isolate::Isolation;
 
 /// How long a file is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The files that are configured.
 #[derive(Debug)]

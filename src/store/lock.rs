@@ -44,7 +44,6 @@ pub struct StoreLock {
     path: PathBuf,
     held: Arc<HeldFile>,
     beat: Option<Beat>,
-    since: Instant,
     pub(super) moments: Moments,
 }
 
@@ -54,6 +53,8 @@ pub(super) struct HeldFile {
     file: File,
     /// The text without the count that changes.
     claim: String,
+    /// Whoever stands by may be on another host, which sees what has left this one.
+    is_network: bool,
 }
 
 impl Store {
@@ -132,9 +133,10 @@ impl Store {
 
     /// From here on the lock is kept.
     fn begin(&self, file: File, claim: String, path: &Path) -> Result<StoreLock> {
-        let held = Arc::new(HeldFile { file, claim });
+        let is_network = fs::is_network(&file);
+        let held = Arc::new(HeldFile { file, claim, is_network });
         let beat = Beat::start(held.clone(), self.lease).map_err(|e| Error::io("keep lock", path, e))?;
-        let lock = StoreLock { path: path.to_owned(), held, beat, since: Instant::now(), moments: Moments::default() };
+        let lock = StoreLock { path: path.to_owned(), held, beat, moments: Moments::default() };
         lock.check()?;
         Ok(lock)
     }
@@ -182,7 +184,7 @@ impl StoreLock {
         }
         self.held.lock().map_err(|e| lost("was taken over by another process").with_source(std::io::Error::from(e)))?;
         // Opened each time: over NFS a stat may be a minute old.
-        look_anew(&self.path)?;
+        look_anew(&self.path).map_err(|e| lost("cannot be looked at").with_source(e))?;
         let Some(here) = fs::open(&self.path)? else { return Err(lost("is gone")) };
         // A file that the server forgot is no lock.
         let held = self.held.file.metadata().map_err(|e| lost("was taken over by another process").with_source(e))?;
@@ -219,11 +221,6 @@ impl StoreLock {
         self.beat.as_ref().is_some_and(Beat::is_late)
     }
 
-    /// How long it has been held.
-    pub(super) fn age(&self) -> Duration {
-        self.since.elapsed()
-    }
-
     /// Who holds it, as others see it.
     pub fn holder(&self) -> &str {
         self.held.claim.lines().next().unwrap_or_default()
@@ -245,7 +242,7 @@ impl HeldFile {
     pub(super) fn beat(&self, beat: u64) -> std::io::Result<()> {
         self.lock()?;
         self.file.write_all_at(text(&self.claim, beat).as_bytes(), 0)?;
-        self.file.sync_data()
+        if self.is_network { self.file.sync_data() } else { Ok(()) }
     }
 }
 

@@ -60,10 +60,7 @@ impl Store {
     ) -> Result<Vec<FolderName>> {
         lock.check()?;
         let mut removed = Vec::new();
-        let policy = &match self.least_age(lock) {
-            Some(age) => KeepPolicy { age: policy.age.max(age), ..policy.clone() },
-            None => return Ok(removed),
-        };
+        let policy = &KeepPolicy { age: policy.age.max(self.least_age()), ..policy.clone() };
         // Readers follow the link, whoever turned it.
         let current = self.current()?;
         for name in policy.doomed(state, now) {
@@ -88,13 +85,9 @@ impl Store {
     }
 
     /// How long every old version stays, whatever the policy is: readers on other hosts may be told for a while that the
-    /// link still leads there. `None` while that time is not over for what others retired, whose clocks may be wrong.
-    fn least_age(&self, lock: &StoreLock) -> Option<Duration> {
-        match self.is_network() {
-            true if lock.age() < NETWORK_AGE => None,
-            true => Some(NETWORK_AGE),
-            false => Some(Duration::ZERO),
-        }
+    /// link still leads there.
+    fn least_age(&self) -> Duration {
+        if self.is_network() { NETWORK_AGE } else { Duration::ZERO }
     }
 
     /// Removes the trees that git-sync left, when they are old; says whether there was one.

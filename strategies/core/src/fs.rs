@@ -204,8 +204,7 @@ impl Folder {
     /// may follow a link that was replaced a minute ago, and a call may wait for a server without end. A file system
     /// that does not say what it is counts as local.
     pub fn is_network(&self) -> bool {
-        // The type's width and sign differ between targets; the magic numbers have 32 bits.
-        rustix::fs::fstatfs(&self.fd).is_ok_and(|found| NETWORK.contains(&(found.f_type as u32)))
+        is_network(&self.fd)
     }
 
     /// Waits until everything written to the folder's file system is on disk.
@@ -249,6 +248,12 @@ impl Folder {
         }
         below(&at, name, flags)
     }
+}
+
+/// As [`Folder::is_network`], of an open file.
+pub fn is_network(fd: impl AsFd) -> bool {
+    // The type's width and sign differ between targets; the magic numbers have 32 bits.
+    rustix::fs::fstatfs(fd).is_ok_and(|found| NETWORK.contains(&(found.f_type as u32)))
 }
 
 /// The stat of an open file; the server of a network file system is asked, see [`Folder::stat_fresh`].

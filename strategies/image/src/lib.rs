@@ -21,7 +21,7 @@ use dagsync_core::index::{Nanos, StatIndex};
 use dagsync_core::tree::Reading;
 use dagsync_core::{
     Error, ErrorKind, Expectation, Factory, HashedTree, InPlace, Interrupt, Outcome, Result, Revision, SealState, Spec,
-    Staging, Strategy, SymlinkPolicy, SyncContext, Tree, Version, Warning, async_trait, hash_tree,
+    Staging, Strategy, SymlinkPolicy, SyncContext, Tree, Version, Warning, async_trait, fs, hash_tree,
 };
 
 pub use expect::{Expect, LABEL, Wanted};
@@ -163,6 +163,10 @@ enum Found {
 impl Found {
     fn read(path: &Path, key_file: Option<&Path>) -> Result<Self> {
         let key = key_file.map(Key::read).transpose()?;
+        if fs::resolve(path)?.is_none() {
+            return Err(Error::new(ErrorKind::NotFound, "read seal", format!("{} is not there", path.display()))
+                .with_hint("give the folder in the image that holds the DAGs, as image:/opt/airflow/dags"));
+        }
         match Sealed::read(path, key.as_ref()) {
             Ok(Some(sealed)) => Ok(Self::Sealed(Box::new(sealed))),
             Ok(None) => Ok(Self::Unsealed),

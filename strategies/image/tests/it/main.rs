@@ -1,0 +1,11 @@
+//! The image strategy over real folders, and against registries that answer as they like.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests set their own scene with other means than the code"
+)]
+
+mod conformance;
+mod registry;
+mod scene;
+mod verdicts;

@@ -1,0 +1,243 @@
+//! A registry that is right, and others that are down, slow, endless, lost or lie.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dagsync_core::{Digest, ErrorKind};
+use dagsync_strategy_image::LABEL;
+use dagsync_strategy_image::registry::{Access, Image as Found, Reference, label};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::scene::{Image, look};
+
+/// What is answered to a path: status line, headers and body; `None` hangs.
+type Answers = HashMap<String, Option<(String, Vec<u8>)>>;
+
+struct Registry {
+    port: u16,
+    answers: Arc<Mutex<Answers>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Registry {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (answers, asked) = (Arc::<Mutex<Answers>>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (known, log) = (answers.clone(), asked.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, known.clone(), log.clone()));
+            }
+        });
+        Self { port, answers, asked }
+    }
+
+    fn answer(&self, path: &str, status: &str, headers: &str, body: impl AsRef<[u8]>) {
+        let head = format!("HTTP/1.1 {status}\r\n{headers}");
+        self.answers.lock().unwrap().insert(path.to_owned(), Some((head, body.as_ref().to_vec())));
+    }
+
+    fn hang(&self, path: &str) {
+        self.answers.lock().unwrap().insert(path.to_owned(), None);
+    }
+
+    /// Serves an image of one platform under the tag `v1`, with this label.
+    fn image(&self, value: &str) {
+        let config = json!({"config": {"Labels": {LABEL: value, "other": "x"}}}).to_string();
+        let digest = format!("sha256:{}", Digest::of(&config));
+        let manifest = json!({"schemaVersion": 2, "config": {"digest": digest}, "layers": []}).to_string();
+        self.answer("/v2/team/dags/manifests/v1", "200 OK", "", manifest);
+        self.answer(&format!("/v2/team/dags/blobs/{digest}"), "200 OK", "", config);
+    }
+
+    fn reference(&self) -> Reference {
+        format!("127.0.0.1:{}/team/dags:v1", self.port).parse().unwrap()
+    }
+
+    async fn ask(&self) -> dagsync_core::Result<Found> {
+        label(&self.reference(), LABEL, &Access { plain_http: true, ..Access::default() }).await
+    }
+}
+
+async fn serve(mut stream: TcpStream, answers: Arc<Mutex<Answers>>, asked: Arc<Mutex<Vec<String>>>) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0; 1];
+        if stream.read(&mut byte).await.unwrap_or(0) == 0 {
+            return;
+        }
+        request.push(byte[0]);
+        if request == [0x16] {
+            // A TLS hello.
+            return;
+        }
+    }
+    let request = String::from_utf8(request).unwrap();
+    let path = request.split(' ').nth(1).unwrap().to_owned();
+    let is_authorized = request.to_lowercase().contains("authorization: bearer t0ken");
+    asked.lock().unwrap().push(request.clone());
+    let known = answers.lock().unwrap().get(&path).cloned();
+    let (head, body) = match known {
+        Some(Some((head, _))) if head.contains("401") && is_authorized => {
+            let open = answers.lock().unwrap().get(&format!("{path}#open")).cloned();
+            open.flatten().unwrap()
+        }
+        Some(Some(answer)) => answer,
+        Some(None) => return tokio::time::sleep(Duration::from_secs(3600)).await,
+        None => ("HTTP/1.1 404 Not Found\r\n".to_owned(), Vec::new()),
+    };
+    if head.contains("endless") {
+        let _ = stream.write_all(format!("{head}\r\n").as_bytes()).await;
+        while stream.write_all(&[b' '; 65536]).await.is_ok() {}
+        return;
+    }
+    let head = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+}
+
+#[tokio::test]
+async fn the_label_of_an_image_is_found_by_tag_and_by_digest() {
+    let registry = Registry::start().await;
+    registry.image("sha256:x");
+    let found = registry.ask().await.unwrap();
+    assert_eq!(found.label.as_deref(), Some("sha256:x"));
+    let by_digest: Reference = format!("127.0.0.1:{}/team/dags@{}", registry.port, found.digest).parse().unwrap();
+    let access = Access { plain_http: true, ..Access::default() };
+    let error = label(&by_digest, LABEL, &access).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "this double knows it by its tag alone: {error}");
+    let manifest = registry.answers.lock().unwrap()["/v2/team/dags/manifests/v1"].clone().unwrap().1;
+    registry.answer(&format!("/v2/team/dags/manifests/{}", found.digest), "200 OK", "", manifest);
+    assert_eq!(label(&by_digest, LABEL, &access).await.unwrap(), found);
+}
+
+#[tokio::test]
+async fn a_registry_that_lies_is_found_out() {
+    let registry = Registry::start().await;
+    registry.image("sha256:x");
+    let blob = registry.answers.lock().unwrap().keys().find(|path| path.contains("blobs")).cloned().unwrap();
+    registry.answer(&blob, "200 OK", "", r#"{"config": {"Labels": {}}}"#);
+    let error = registry.ask().await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Corrupt && error.to_string().contains("is not the one that its digest names"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_registry_does_wrong_is_told_and_bounded() {
+    let registry = Registry::start().await;
+    let path = "/v2/team/dags/manifests/v1";
+    let home = format!("http://127.0.0.1:{}", registry.port);
+    for (status, headers, body, kind, told) in [
+        ("404 Not Found", "", "", ErrorKind::NotFound, "there is no such image"),
+        ("403 Forbidden", "", "", ErrorKind::Unauthorized, "it asks for credentials"),
+        (
+            "401 Unauthorized",
+            "WWW-Authenticate: Basic realm=\"x\"\r\n",
+            "",
+            ErrorKind::Unauthorized,
+            "it asks for credentials",
+        ),
+        ("401 Unauthorized", "", "", ErrorKind::Corrupt, "another authentication"),
+        ("429 Too Many Requests", "", "", ErrorKind::Unreachable, "no more requests"),
+        ("500 Oops", "", "", ErrorKind::Unreachable, "does not serve"),
+        ("200 OK", "", "<html>", ErrorKind::Corrupt, "its manifest cannot be read"),
+        ("200 OK", "", "{}", ErrorKind::Refused, "names no configuration"),
+        ("200 OK", "X: endless\r\n", "", ErrorKind::LimitExceeded, "larger than 4194304 bytes"),
+        ("302 Found", &format!("Location: {home}{path}\r\n"), "", ErrorKind::Unreachable, "redirects too often"),
+    ] {
+        registry.answer(path, status, headers, body);
+        let error = registry.ask().await.unwrap_err();
+        assert!(error.kind() == kind && error.to_string().contains(told), "{status}: {error:?}");
+        assert!(error.to_string().contains("team/dags:v1"), "{error}");
+    }
+    assert!(registry.asked.lock().unwrap().len() < 30, "redirects are bounded");
+}
+
+#[tokio::test]
+async fn a_private_registry_is_asked_with_a_token_and_nothing_secret_is_told() {
+    let registry = Registry::start().await;
+    registry.image("sha256:x");
+    let path = "/v2/team/dags/manifests/v1";
+    let open = registry.answers.lock().unwrap()[path].clone().unwrap();
+    registry.answers.lock().unwrap().insert(format!("{path}#open"), Some(open));
+    let realm = format!("http://127.0.0.1:{}/token", registry.port);
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"reg\"\r\n");
+    registry.answer(path, "401 Unauthorized", &challenge, "");
+    let token = "/token?service=reg&scope=repository%3Ateam%2Fdags%3Apull";
+    registry.answer(token, "200 OK", "", r#"{"token": "t0ken"}"#);
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let host = format!("127.0.0.1:{}", registry.port);
+    std::fs::write(config.path(), json!({"auths": {host: {"username": "ada", "password": "s3cret"}}}).to_string())
+        .unwrap();
+    let access = Access { plain_http: true, docker_config: Some(config.path().to_owned()), ..Access::default() };
+    let found = label(&registry.reference(), LABEL, &access).await.unwrap();
+    assert_eq!(found.label.as_deref(), Some("sha256:x"));
+    let asked = registry.asked.lock().unwrap().clone();
+    let basic: Vec<_> = asked.iter().filter(|request| request.contains("Basic ")).collect();
+    assert!(basic.len() == 1 && basic[0].starts_with("GET /token"), "the password goes to the token server alone");
+    registry.answer(token, "403 Forbidden", "", "s3cret t0ken");
+    let error = label(&registry.reference(), LABEL, &access).await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Unauthorized && error.to_string().contains("the credentials are refused"),
+        "{error}"
+    );
+    for secret in ["s3cret", "t0ken", "YWRhOnMzY3JldA"] {
+        assert!(!format!("{error:?}").contains(secret), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn https_is_spoken_unless_plain_http_is_allowed() {
+    let registry = Registry::start().await;
+    registry.image("sha256:x");
+    let error = label(&registry.reference(), LABEL, &Access::default()).await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Unreachable && error.to_string().contains("plain HTTP has to be allowed"),
+        "{error}"
+    );
+    assert!(registry.asked.lock().unwrap().is_empty());
+}
+
+/// While nobody answers, what was said last counts; and what was never said is compared with nothing, but told.
+#[tokio::test]
+async fn an_image_keeps_its_verdict_while_the_registry_is_away() {
+    let image = Image::with(&[("a.py", "1")]);
+    let registry = Registry::start().await;
+    let wanted = format!("sha256:{}", "1".repeat(64));
+    registry.image(&wanted);
+    let name = registry.reference().to_string();
+    let strategy = image.strategy(&[("expect_image", &name), ("plain_http", "true"), ("expect_interval", "0s")]);
+    let (expectation, _) = look(&*strategy).await;
+    assert_eq!(expectation.wanted.as_ref().unwrap().0.to_string(), wanted);
+    registry.answer("/v2/team/dags/manifests/v1", "503 Service Unavailable", "", "");
+    let (expectation, _) = look(&*strategy).await;
+    assert_eq!(expectation.wanted.as_ref().unwrap().0.to_string(), wanted);
+    assert!(expectation.warnings[0].to_string().contains("what was said before counts"), "{expectation:?}");
+    let fresh = image.strategy(&[("expect_image", &name), ("plain_http", "true")]);
+    let (expectation, _) = look(&*fresh).await;
+    assert!(expectation.wanted.is_none() && expectation.warnings[0].to_string().contains("nothing is compared"));
+    registry.image("no version");
+    assert!(look(&*fresh).await.0.warnings[0].to_string().contains("holds no version"));
+}
+
+/// What hangs is given up by the context's deadline.
+#[tokio::test]
+async fn a_registry_that_hangs_holds_up_nothing_but_its_answer() {
+    let image = Image::with(&[("a.py", "1")]);
+    let registry = Registry::start().await;
+    registry.hang("/v2/team/dags/manifests/v1");
+    let name = registry.reference().to_string();
+    let strategy = image.strategy(&[("expect_image", &name), ("plain_http", "true")]);
+    let mut harness = dagsync_testkit::Harness::new();
+    harness.interrupt =
+        dagsync_core::Interrupt::new(Default::default(), Some(std::time::Instant::now() + Duration::from_millis(500)));
+    let synced = harness.sync(&*strategy).await.unwrap();
+    assert_eq!(synced.manifest.len(), 1, "the seal is checked all the same");
+    assert!(synced.warnings.is_empty() || synced.warnings[0].to_string().contains("not known"));
+}
