@@ -7,7 +7,7 @@ for pod in B C; do
         keep.versions=1000 scrub.interval=5s
 done
 check "replaced: every quiet state is reached by both readers" \
-    inpod A python3 /payload/churn.py "$DAGS" /tmp/known "${GT_ROUNDS:-45}" "${URL[replaced-B]}" "${URL[replaced-C]}"
+    inpod A python3 /payload/churn.py "$DAGS" /tmp/known "${GT_ROUNDS:-60}" "${URL[replaced-B]}" "${URL[replaced-C]}"
 by_hand=$(version_of "$POD_A/replaced/dags")
 check "replaced: the version is what find, sort and sha256sum say" equal "$by_hand" "$(tail -1 /tmp/known)"
 for pod in B C; do
