@@ -89,7 +89,7 @@ impl Engine {
         self.tampered = false;
         let state = state.filter(|state| state.current.as_ref() == Some(&report.folder));
         if let Some(state) = state.as_ref().filter(|_| self.stands_by()) {
-            self.note_writers_settings(state, is_news);
+            self.note_writers_settings(state);
         }
         let published_at = state.as_ref().and_then(|s| s.folders.get(&report.folder)).map(|f| f.published_at);
         let revision = state.and_then(|state| state.revision).or_else(|| report.folder.revision());

@@ -15,7 +15,7 @@ impl Engine {
     /// # Errors
     /// The store cannot be read.
     pub(super) async fn follow(&mut self, token: &CancellationToken) -> Result<Option<SyncReport>> {
-        let start = Instant::now();
+        let (start, is_first) = (Instant::now(), !self.standing);
         self.note_holder();
         if self.parts.strategy.is_in_place() {
             let holder = self.vigil().holder().unwrap_or_default();
@@ -33,7 +33,10 @@ impl Engine {
             None => Ok(Err(store.check_link(expected.as_ref()).err().or_else(|| store.other_link()))),
         };
         match self.in_store(&interrupt, "read store", look).await? {
-            Ok(found) if Some(&found) != before.as_ref() || !(self.parts.board.read().ready || self.tampered) => {
+            // The first time also for what the writer's settings are.
+            Ok(found)
+                if is_first || Some(&found) != before.as_ref() || !(self.parts.board.read().ready || self.tampered) =>
+            {
                 // What somebody did to it is the writer's to mend.
                 let examined = self.examine(token, ScrubMode::Stat).await;
                 examined.map(drop).or_else(|error| if self.tampered { Ok(()) } else { Err(error) })?;
@@ -78,7 +81,7 @@ impl Engine {
 
     /// What is served is what the writer brings, by its settings. Pods that are being replaced may differ for a while, and
     /// two that share a store by mistake do so for ever.
-    pub(super) fn note_writers_settings(&self, state: &State, is_news: bool) {
+    pub(super) fn note_writers_settings(&self, state: &State) {
         let Parts { name, strategy, board, .. } = &self.parts;
         let (source, filter) = (strategy.to_string(), self.rules.filter.hash().to_string());
         let own = [("strategy", name), ("source", &source), ("filter_hash", &filter)];
@@ -90,7 +93,7 @@ impl Engine {
              its own",
             differ.join("; ")
         );
-        if !differ.is_empty() && is_news {
+        if !differ.is_empty() && !board.read().warnings.contains(&warning) {
             tracing::warn!("{warning}");
         }
         board.update(|status| {

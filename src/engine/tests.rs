@@ -481,6 +481,43 @@ async fn who_has_the_store_again_does_not_believe_that_nothing_changed() {
     assert_eq!(std::fs::read(story.current("a.py")).unwrap(), b"1");
 }
 
+#[tokio::test]
+async fn what_is_removed_under_a_daemon_is_made_again() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    std::fs::remove_dir_all(story.config.root.join(".dagsync")).unwrap();
+    story.source.commit(&[file("a.py", "2")]);
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    tokio::task::yield_now().await;
+    engine.open(&story.token).await.unwrap();
+    assert!(engine.sync(&story.token, None).await.unwrap().published);
+    assert_eq!(std::fs::read(story.current("a.py")).unwrap(), b"2");
+}
+
+/// Two that share a store by mistake, or are being replaced.
+#[tokio::test]
+async fn a_writer_with_other_globs_is_named_by_who_stands_by() {
+    let story = Story::new(&[file("a.py", "1")]);
+    let mut writer = story.open().await;
+    writer.sync(&story.token, None).await.unwrap();
+    let mut other = story.engine();
+    other.rules.filter = Arc::new(Filter::new(&[], &["*.md".into()]).unwrap());
+    let board =
+        StatusBoard::new(&story.config.pod, "memory", "memory".into(), other.rules.filter.hash(), SystemTime::now());
+    other.parts.board = board.clone();
+    assert_eq!(other.open(&story.token).await.unwrap_err().kind(), ErrorKind::Locked);
+    other.follow(&story.token).await.unwrap().unwrap();
+    let status = board.read();
+    assert!(status.ready && status.warnings[0].contains("filter_hash"), "{:?}", status.warnings);
+    assert_eq!(
+        status.filter_hash,
+        Filter::default().hash().to_string(),
+        "the version is the writer's, and so are its globs"
+    );
+}
+
 /// The one that wrote died right after it published.
 #[tokio::test]
 async fn who_takes_over_tells_of_a_version_that_it_has_not_followed() {
