@@ -82,7 +82,14 @@ impl Folders {
         let polled = if self.source.settings.fresh { Attributes::Fresh } else { Attributes::Cached };
         let first = match self.survey(cx, polled, known).await {
             Ok(Found::Store) => return Ok(None),
-            Ok(Found::Known(_, revision)) => return Ok(Some(revision)),
+            Ok(Found::Known(survey, revision)) => {
+                let mut state = self.lock();
+                // The first time it is brought next, which need not look again.
+                if !state.brought && (polled == Attributes::Fresh || !survey.root.is_network()) {
+                    state.settled = Some((revision.clone(), survey));
+                }
+                return Ok(Some(revision));
+            }
             // What a client of a network file system remembers is no half of a proof.
             Ok(Found::New(first)) => {
                 Some(first).filter(|first| polled == Attributes::Fresh || !first.root.is_network())
@@ -178,16 +185,19 @@ impl Folders {
         let mut was_there = true;
         let mut moving = None;
         loop {
-            let tick = before.as_ref().map_or(Duration::ZERO, Survey::tick);
-            let pause = self.source.settings.settle.max(tick);
-            if cx.interrupt.remaining().is_some_and(|remaining| remaining <= pause) {
-                return Err(self.never_still(moving));
+            // There is nothing to wait for before a first look.
+            if before.is_some() || moving.is_some() {
+                let tick = before.as_ref().map_or(Duration::ZERO, Survey::tick);
+                let pause = self.source.settings.settle.max(tick);
+                if cx.interrupt.remaining().is_some_and(|remaining| remaining <= pause) {
+                    return Err(self.never_still(moving));
+                }
+                let wait = async {
+                    tokio::time::sleep(pause).await;
+                    Ok(())
+                };
+                cx.interrupt.guard("settle", wait).await?;
             }
-            let wait = async {
-                tokio::time::sleep(pause).await;
-                Ok(())
-            };
-            cx.interrupt.guard("settle", wait).await?;
             match self.survey(cx, Attributes::Fresh, None).await {
                 Ok(Found::Store) => return Ok(None),
                 Ok(Found::Known(survey, _) | Found::New(survey)) => {
