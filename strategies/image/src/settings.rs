@@ -60,7 +60,7 @@ pub(crate) struct Settings {
     expect: String,
     expect_from: String,
     expect_image: String,
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub(crate) expect_interval: Duration,
     #[serde(deserialize_with = "path")]
     docker_config: Option<PathBuf>,
@@ -109,8 +109,4 @@ impl Settings {
 
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     Ok(Some(String::deserialize(deserializer)?).filter(|text| !text.is_empty()).map(PathBuf::from))
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    humantime::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }

@@ -164,9 +164,9 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "path")]
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) checksums: Checksums,
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub(crate) connect_timeout: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub(crate) read_timeout: Duration,
     pub(crate) attempts: u32,
     pub(crate) concurrency: usize,
@@ -258,10 +258,6 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer).map(|text| text.map(PathBuf::from))
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    humantime::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {

@@ -5,13 +5,11 @@ use std::io::{Seek as _, Write as _};
 use std::path::Path;
 
 use dagsync_core::fs::{self, Folder};
-use dagsync_core::tree::hash_stream;
+use dagsync_core::tree::{BUFFER, hash_stream};
 use dagsync_core::{Digest, Error, Interrupt, Result, Staging, TreePath};
 
 use crate::download::Chunks;
 use crate::prefix::whole;
-
-const BUFFER: usize = 128 << 10;
 
 /// Takes the file from the version before if that has the same content, else writes it.
 pub(crate) fn reuse_or_write(

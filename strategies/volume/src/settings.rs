@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dagsync_core::{Error, ErrorKind, Kind, Result, Setting, Spec};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// The settings, for defaults, environment and documentation.
 pub(crate) const TABLE: &[Setting] = &[
@@ -75,10 +75,10 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) layout: Layout,
     pub(crate) link: String,
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub(crate) settle: Duration,
     pub(crate) partial: Vec<String>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub(crate) partial_age: Duration,
     pub(crate) require_mount: Vec<String>,
     pub(crate) fresh: bool,
@@ -94,8 +94,4 @@ impl Settings {
         }
         Ok(settings)
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    humantime::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }

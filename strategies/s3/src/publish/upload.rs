@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use dagsync_core::fs::Folder;
-use dagsync_core::tree::hash_stream;
+use dagsync_core::tree::{BUFFER, hash_stream};
 use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Result, TreePath, Version, blocking};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -15,8 +15,6 @@ use crate::requests::{Condition, Content, Wanted};
 
 /// Packs that are in memory at once.
 const PACKS_AT_ONCE: usize = 2;
-const BUFFER: usize = 128 << 10;
-
 impl Publisher {
     /// Packs and blobs, then the manifest.
     pub(super) async fn upload(&self, local: &Local, plan: &Plan) -> Result<()> {
