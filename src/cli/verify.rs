@@ -100,10 +100,9 @@ fn place(args: &VerifyArgs) -> Result<Place> {
             Some(manifest).filter(|m| args.expect.is_none_or(|version| version == m.version()))
         }
         (None, None) => {
-            if let Some((manifest, links)) = sealed(args, &mut globs)? {
-                (expected.manifest, expected.links) = (Some(manifest), Some(links));
-            }
-            expected.manifest.take()
+            let (manifest, links) = sealed(args, &mut globs)?.unzip();
+            expected.links = links;
+            manifest
         }
     };
     Ok(Place { dir, globs, in_store, expected })

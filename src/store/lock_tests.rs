@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use dagsync_core::{
-    Filter, Limits, Manifest, Progress, Revision, StagedTree, Staging, StagingRules, SymlinkPolicy, TreePath,
-};
+use dagsync_core::{Filter, Limits, Progress, Revision, StagedTree, Staging, StagingRules, SymlinkPolicy, TreePath};
 
 use super::super::{Draft, FolderName, KeepPolicy, Publication, Published, State};
 use super::*;
@@ -94,17 +92,7 @@ impl Process {
 /// What a reader finds, with coreutils' eyes: the version of the tree behind the link, which must be its name.
 fn read_current(store: &Store) -> FolderName {
     let name = store.current().unwrap().expect("the link leads somewhere");
-    let tree = dagsync_core::fs::Folder::open(store.folder_path(&name)).unwrap();
-    let reading = dagsync_core::tree::Reading {
-        filter: &Filter::default(),
-        limits: &Limits::default(),
-        symlinks: SymlinkPolicy::Skip,
-        index: &Default::default(),
-        now: None,
-        interrupt: &Interrupt::never(),
-        progress: &Progress::default(),
-    };
-    let found: Manifest = dagsync_core::hash_tree(&tree, &reading).unwrap().manifest;
+    let found = dagsync_testkit::Harness::new().read(&store.folder_path(&name), None).unwrap().manifest;
     assert_eq!(found.version(), name.version(), "the tree is whole");
     assert_eq!(store.manifest(&name.version()).unwrap(), Some(found), "and its manifest is there");
     name

@@ -150,22 +150,10 @@ fn edited(path: &Path, how: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use dagsync_core::tree::Reading;
-    use dagsync_core::{Interrupt, Limits, Progress, SymlinkPolicy, hash_tree};
-
     use super::*;
 
     fn tree(dir: &Path) -> HashedTree {
-        let reading = Reading {
-            filter: &Filter::default(),
-            limits: &Limits::default(),
-            symlinks: SymlinkPolicy::Skip,
-            index: &Default::default(),
-            now: None,
-            interrupt: &Interrupt::never(),
-            progress: &Progress::default(),
-        };
-        hash_tree(&fs::Folder::open(dir).unwrap(), &reading).unwrap()
+        dagsync_testkit::Harness::new().read(dir, None).unwrap()
     }
 
     fn sealed(dir: &Path) -> Sealed {

@@ -148,7 +148,8 @@ impl Harness {
         self.previous = None;
     }
 
-    fn read(&self, folder: &Path, now: Option<Nanos>) -> Result<HashedTree> {
+    /// Reads every file of `folder`, under this harness's filter and limits; `now` as of a [`Reading`].
+    pub fn read(&self, folder: &Path, now: Option<Nanos>) -> Result<HashedTree> {
         let reading = Reading {
             filter: &self.filter,
             limits: &self.limits,

@@ -3,11 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dagsync_core::fs::Folder;
-use dagsync_core::tree::Reading;
-use dagsync_core::{
-    Expectation, Filter, Interrupt, Kind, Limits, Progress, Result, Spec, Strategy, SymlinkPolicy, Tree, hash_tree,
-};
+use dagsync_core::{Expectation, Kind, Result, Spec, Strategy, Tree};
 use dagsync_strategy_image::{FACTORY, Sealed, Signer};
 use dagsync_testkit::Harness;
 use serde_json::Value;
@@ -42,16 +38,7 @@ impl Image {
     }
 
     pub(crate) fn seal(&self, signer: Option<&Signer>) -> Sealed {
-        let reading = Reading {
-            filter: &Filter::default(),
-            limits: &Limits::default(),
-            symlinks: SymlinkPolicy::Skip,
-            index: &Default::default(),
-            now: None,
-            interrupt: &Interrupt::never(),
-            progress: &Progress::default(),
-        };
-        let tree = hash_tree(&Folder::open(self.path()).unwrap(), &reading).unwrap();
+        let tree = Harness::new().read(&self.path(), None).unwrap();
         let sealed = Sealed::new(&tree, &[], &[], None);
         sealed.write(&self.path(), signer).unwrap();
         sealed

@@ -3,15 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dagsync_core::fs::Folder;
-use dagsync_core::index::StatIndex;
-use dagsync_core::tree::Reading;
-use dagsync_core::{
-    Filter, Interrupt, Kind, Limits, Progress, Result, Spec, Strategy, SymlinkPolicy, Version, hash_tree,
-};
+use dagsync_core::{Interrupt, Kind, Limits, Progress, Result, Spec, Strategy, Version};
 use dagsync_strategy_s3::{FACTORY, Local, Outcome, Publisher};
 use dagsync_testkit::s3::S3Double;
-use dagsync_testkit::{Files, oracle};
+use dagsync_testkit::{Files, Harness, oracle};
 use serde_json::Value;
 
 pub(crate) const NAME: &str = "bucket";
@@ -79,18 +74,7 @@ impl Bucket {
 
 /// The folder as the command line reads it.
 pub(crate) fn local(folder: &Path) -> Local {
-    let (filter, limits, index) = (Filter::default(), Limits::default(), StatIndex::default());
-    let (interrupt, progress) = (Interrupt::never(), Progress::default());
-    let reading = Reading {
-        filter: &filter,
-        limits: &limits,
-        symlinks: SymlinkPolicy::Skip,
-        index: &index,
-        now: None,
-        interrupt: &interrupt,
-        progress: &progress,
-    };
-    let tree = hash_tree(&Folder::open(folder).unwrap(), &reading).unwrap();
+    let tree = Harness::new().read(folder, None).unwrap();
     Local { folder: folder.to_owned(), tree, revision: None }
 }
 
