@@ -3,6 +3,7 @@
 //! A strategy is a crate that depends on this one and on nothing else of dagsync. Start at [`Strategy`].
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files with other means than the code"))]
 
+pub mod copy;
 pub mod fs;
 pub mod index;
 pub mod links;

@@ -55,6 +55,18 @@ pub trait Strategy: Debug + Display + Send + Sync + 'static {
         self.resolve(cx).await
     }
 
+    /// The source's name for one certain state instead of its newest: the one that holds `version`, or that another pod with
+    /// this strategy calls `revision`. `None` when the strategy cannot tell: then the newest is brought, and has to be right.
+    /// Reads only; whether the content is `version` is checked by the engine.
+    async fn find(
+        &self,
+        _cx: &SyncContext,
+        _version: Option<&Version>,
+        _revision: Option<&Revision>,
+    ) -> Result<Option<Revision>> {
+        Ok(None)
+    }
+
     /// Waits until the source says that it may have changed, where a source can say so: a hint that wakes the loop, never
     /// the truth. It runs beside syncs and may be dropped at any time; an error of it is logged and nothing more.
     async fn changed(&self, _interrupt: &Interrupt) -> Result<()> {

@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use dagsync_core::{
-    Error, ErrorKind, Factory, Interrupt, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, async_trait,
-    worded,
+    Error, ErrorKind, Factory, Interrupt, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, Version,
+    async_trait, worded,
 };
 use git2::Oid;
 
@@ -159,6 +159,20 @@ impl Strategy for Git {
         let (source, context) = (self.0.clone(), cx.clone());
         let commit = cx.blocking("resolve", move |interrupt| source.resolve_ahead(&context, interrupt)).await?;
         Ok(Revision::new(commit.to_string()))
+    }
+
+    async fn find(
+        &self,
+        _: &SyncContext,
+        _: Option<&Version>,
+        revision: Option<&Revision>,
+    ) -> Result<Option<Revision>> {
+        let Some(revision) = revision else { return Ok(None) };
+        let commit = refs::commit_id(revision.as_str())?.ok_or_else(|| {
+            Error::new(ErrorKind::Config, "find", format!("{revision} is not a full commit id"))
+                .with_hint("give all of its digits; a branch or a tag belongs in git.ref")
+        })?;
+        Ok(Some(Revision::new(commit.to_string())))
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {

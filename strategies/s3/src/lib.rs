@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use dagsync_core::{
-    ErrorKind, Factory, Interrupt, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, async_trait,
+    ErrorKind, Factory, Interrupt, Result, Revision, Spec, Staging, Strategy, SyncContext, Tree, Version, async_trait,
 };
 
 use crate::events::Queue;
@@ -121,6 +121,27 @@ impl Strategy for S3 {
             Layout::Auto if settings.version.is_some() => self.published.resolve(&requests).await,
             Layout::Auto => self.find_layout(&requests, cx).await,
         }
+    }
+
+    /// What is published is called by its version; of a prefix only what it holds now can be had.
+    async fn find(
+        &self,
+        cx: &SyncContext,
+        version: Option<&Version>,
+        revision: Option<&Revision>,
+    ) -> Result<Option<Revision>> {
+        let is_prefix = match self.bucket.settings.layout {
+            Layout::Prefix => true,
+            Layout::Published => false,
+            Layout::Auto => {
+                if !self.published.is_known() && !self.was_prefix.load(Relaxed) {
+                    self.find_layout(&Requests::new(self.bucket.clone(), cx), cx).await?;
+                }
+                !self.published.is_known()
+            }
+        };
+        let named = version.map(|version| Revision::new(version.to_string()));
+        Ok(if is_prefix { None } else { named.or_else(|| revision.cloned()) })
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {

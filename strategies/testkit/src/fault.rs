@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, Revision, Staging, Strategy, SyncContext, Tree, async_trait};
+use dagsync_core::{
+    Error, ErrorKind, Interrupt, Result, Revision, Staging, Strategy, SyncContext, Tree, Version, async_trait,
+};
 
 /// A method of a strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +178,15 @@ impl<S: Strategy> Strategy for FaultStrategy<S> {
         let fault = self.faults.take(Call::Resolve);
         self.before(&fault, &cx.interrupt, "resolve").await?;
         after(&fault, "resolve", self.inner.resolve(cx).await?)
+    }
+
+    async fn find(
+        &self,
+        cx: &SyncContext,
+        version: Option<&Version>,
+        revision: Option<&Revision>,
+    ) -> Result<Option<Revision>> {
+        self.inner.find(cx, version, revision).await
     }
 
     fn is_reread(&self) -> bool {

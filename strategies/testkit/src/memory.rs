@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dagsync_core::{
     Digest, Error, ErrorKind, Filter, Interrupt, Result, Revision, Staging, Strategy, SyncContext, Tree, TreePath,
-    async_trait,
+    Version, async_trait,
 };
 
 use crate::source::{Edit, Files, Item, Source};
@@ -120,6 +120,15 @@ impl Strategy for MemoryStrategy {
     async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
         cx.interrupt.check("resolve")?;
         self.0.revision()
+    }
+
+    async fn find(
+        &self,
+        _: &SyncContext,
+        _: Option<&Version>,
+        revision: Option<&Revision>,
+    ) -> Result<Option<Revision>> {
+        Ok(revision.cloned())
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dagsync_core::copy::Copy;
 use dagsync_core::fs::Folder;
 use dagsync_core::index::{Nanos, Same, StatIndex};
 use dagsync_core::tree::{Reading, hash_listing};
@@ -15,7 +16,6 @@ use dagsync_core::{
 };
 
 use crate::Source;
-use crate::copy::Copy;
 use crate::settings::{Layout, Mode};
 use crate::store;
 use crate::survey::{self, Survey};

@@ -5,7 +5,6 @@
 //! link, and every file of it is compared with its manifest.
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files with other means than the code"))]
 
-mod copy;
 mod folder;
 mod mount;
 mod partial;

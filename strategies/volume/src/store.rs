@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dagsync_core::copy::Copy;
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::{Same, StatIndex};
 use dagsync_core::tree::{Reading, hash_listing};
@@ -17,7 +18,6 @@ use dagsync_core::{
 use rustix::fs::FlockOperation;
 
 use crate::Source;
-use crate::copy::Copy;
 use crate::settings::Mode;
 use crate::survey;
 

@@ -3,29 +3,38 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 
-use dagsync_core::fs::Folder;
-use dagsync_core::index::{FileStat, Same};
-use dagsync_core::tree::{check_unchanged, hash_stream};
-use dagsync_core::walk::{Listing, vanished};
-use dagsync_core::{Digest, Error, Interrupt, OpenFolders, Result, Staging, TreePath, workers};
+use crate::error::{Error, Result};
+use crate::fs::Folder;
+use crate::index::{FileStat, Same};
+use crate::interrupt::Interrupt;
+use crate::manifest::Digest;
+use crate::open_folders::OpenFolders;
+use crate::path::TreePath;
+use crate::staging::Staging;
+use crate::tree::{check_unchanged, hash_stream};
+use crate::walk::{Listing, vanished};
+use crate::workers;
 
 /// The real files of a tree with their stats and digests.
-pub(crate) type Hashed = Vec<(TreePath, (FileStat, Digest))>;
+pub type Hashed = Vec<(TreePath, (FileStat, Digest))>;
 
 /// Where from and where to.
 #[derive(Debug)]
-pub(crate) struct Copy<'a> {
-    pub(crate) root: &'a Folder,
+pub struct Copy<'a> {
+    /// The tree's folder.
+    pub root: &'a Folder,
     /// What must not change while a file is read.
-    pub(crate) same: Same,
-    pub(crate) staging: &'a Staging,
-    pub(crate) interrupt: &'a Interrupt,
+    pub same: Same,
+    /// Where to.
+    pub staging: &'a Staging,
+    /// When to stop.
+    pub interrupt: &'a Interrupt,
 }
 
 impl Copy<'_> {
     /// Stages everything in `listing`. `known` tells the digest of a file that need not be read, if the version before
     /// has it.
-    pub(crate) fn stage(
+    pub fn stage(
         &self,
         listing: &Listing,
         known: impl Fn(&TreePath, &FileStat) -> Option<Digest> + Sync,
