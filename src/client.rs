@@ -1,17 +1,25 @@
 //! Asks another dagsync over HTTP: bounded in time, size and redirects.
 
+use std::path::Path;
 use std::time::Duration;
 
-use dagsync_core::{Error, ErrorKind, Manifest, Result, Version};
-use reqwest::{StatusCode, redirect};
+use dagsync_core::{Error, ErrorKind, Interrupt, Manifest, Result, Revision, Version, blocking, fs};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::config::redact_url;
+use crate::config::{ClientSettings, redact_url};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// What a daemon gets for an answer beyond the time that it may wait.
+const ANSWER: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 3;
 const MAX_STATUS: usize = 1 << 20;
+const MAX_TARGET: usize = 64 << 10;
+const MAX_TOKEN: u64 = 4096;
+const MAX_PEM: u64 = 4 << 20;
 /// More than the default limits allow for a tree whose paths have the usual length.
 const MAX_MANIFEST: usize = 128 << 20;
 
@@ -19,7 +27,21 @@ const MAX_MANIFEST: usize = 128 << 20;
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    settings: ClientSettings,
     base: Url,
+}
+
+/// Where a daemon is, for those who follow it: the JSON of `/v1/target`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lead {
+    /// The version that it has published.
+    pub version: Version,
+    /// What its source calls it.
+    pub revision: Option<Revision>,
+    /// Its strategy: a revision means something to those with the same one only.
+    pub strategy: String,
+    /// The hash of its globs: versions under other ones cannot be compared.
+    pub filter_hash: String,
 }
 
 impl std::fmt::Debug for Client {
@@ -29,22 +51,63 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client for the daemon at `url`, such as `http://10.0.0.7:8466`. Asks nothing yet.
+    /// A client for the daemon at `url`, such as `http://10.0.0.7:8466`. Reads the certificates, and asks nothing yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the URL cannot be read.
-    pub fn new(url: &str) -> Result<Self> {
+    /// [`ErrorKind::Config`] when the URL or a certificate cannot be read.
+    pub fn new(url: &str, settings: &ClientSettings) -> Result<Self> {
+        let base = Self::base(url)?;
+        let http = builder(base.scheme()).no_proxy();
+        let http = if base.scheme() == "https" { trust(http, settings)? } else { http };
+        // A daemon is asked directly: a proxy for the world outside does not know pods.
+        let http = http.build().map_err(|e| {
+            Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
+        })?;
+        Ok(Self { http, settings: settings.clone(), base })
+    }
+
+    /// The same for another daemon, with whatever can be shared.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn beside(&self, url: &str) -> Result<Self> {
+        let base = Self::base(url)?;
+        if base.scheme() != self.base.scheme() {
+            return Self::new(url, &self.settings);
+        }
+        Ok(Self { base, ..self.clone() })
+    }
+
+    fn base(url: &str) -> Result<Url> {
         let bad = || Error::new(ErrorKind::Config, "read URL", format!("{:?} is no URL of a daemon", redact_url(url)));
         let hint = "write it as http://host:8466";
         let base = Url::parse(url).map_err(|e| bad().with_source(e).with_hint(hint))?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(bad().with_hint(hint));
         }
-        // A daemon is asked directly: a proxy for the world outside does not know pods.
-        let http = builder(base.scheme()).no_proxy().build().map_err(|e| {
-            Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
-        })?;
-        Ok(Self { http, base })
+        Ok(base)
+    }
+
+    /// Where the daemon is, as soon as that is not `after`, or after `wait`.
+    pub async fn lead(&self, after: Option<&Version>, wait: Duration) -> Result<Lead> {
+        const OPERATION: &str = "ask leader";
+        let mut url = self.url("v1/target");
+        if let Some(after) = after {
+            url.query_pairs_mut()
+                .append_pair("after", &after.to_string())
+                .append_pair("wait", &format!("{}s", wait.as_secs()));
+        }
+        let request = self.http.request(Method::GET, url).timeout(wait + ANSWER);
+        let body = self.answer(OPERATION, request, MAX_TARGET).await?;
+        serde_json::from_slice(&body).map_err(|e| {
+            self.error(ErrorKind::Corrupt, OPERATION, "the answer is no target of dagsync").with_source(e).retryable()
+        })
+    }
+
+    /// Asks the daemon to sync now.
+    pub async fn sync(&self) -> Result<()> {
+        let request = self.http.request(Method::POST, self.url("v1/sync"));
+        self.answer("ask for a sync", request, MAX_TARGET).await.map(drop)
     }
 
     /// The daemon's own account of itself.
@@ -66,9 +129,16 @@ impl Client {
     }
 
     async fn get(&self, operation: &'static str, path: &str, max: usize) -> Result<Vec<u8>> {
-        let url = self.url(path);
+        self.answer(operation, self.http.request(Method::GET, self.url(path)), max).await
+    }
+
+    async fn answer(&self, operation: &'static str, request: RequestBuilder, max: usize) -> Result<Vec<u8>> {
         let failed = |e: reqwest::Error| self.transport(operation, e);
-        let mut response = self.http.get(url).send().await.map_err(failed)?;
+        let request = match self.token(operation).await? {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        };
+        let mut response = request.send().await.map_err(failed)?;
         if !response.status().is_success() {
             return Err(self.refused(operation, response.status()));
         }
@@ -81,6 +151,18 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+
+    /// The token as it is now.
+    async fn token(&self, operation: &'static str) -> Result<Option<HeaderValue>> {
+        let Some(file) = self.settings.token_file.clone() else { return Ok(None) };
+        let bad = |what: &str| Error::new(ErrorKind::Config, operation, format!("client.token_file {what}"));
+        let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, MAX_TOKEN)).await?;
+        let token = read.ok_or_else(|| bad("does not exist"))?;
+        let mut value = HeaderValue::from_bytes(&[b"Bearer ", token.trim_ascii()].concat())
+            .map_err(|_| bad("holds what cannot be a token"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 
     /// A path of the base stays: a daemon may stand behind a proxy's prefix.
@@ -114,15 +196,48 @@ impl Client {
     }
 }
 
+/// Trusts and shows what the settings say.
+fn trust(mut http: reqwest::ClientBuilder, settings: &ClientSettings) -> Result<reqwest::ClientBuilder> {
+    let bad = |name: &str, what: &str| Error::new(ErrorKind::Config, "read certificates", format!("{name} {what}"));
+    let read = |name: &str, path: &Path| fs::read(path, MAX_PEM)?.ok_or_else(|| bad(name, "does not exist"));
+    if let Some(path) = &settings.ca_file {
+        let certificates = reqwest::Certificate::from_pem_bundle(&read("client.ca_file", path)?).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(bad("client.ca_file", "holds no certificate in PEM"));
+        }
+        http = http.tls_certs_merge(certificates);
+    }
+    match (&settings.cert_file, &settings.key_file) {
+        (None, None) => Ok(http),
+        (Some(cert), Some(key)) => {
+            let pem = [read("client.cert_file", cert)?, b"\n".to_vec(), read("client.key_file", key)?].concat();
+            // What is wrong with a key is not quoted.
+            let identity = reqwest::Identity::from_pem(&pem)
+                .map_err(|_| bad("client.cert_file and client.key_file", "are no certificate and key in PEM"))?;
+            Ok(http.identity(identity))
+        }
+        _ => Err(bad("client.cert_file and client.key_file", "are of use only together")),
+    }
+}
+
 /// What every client of dagsync's has in common.
 pub(crate) fn builder(scheme: &str) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("dagsync/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TIMEOUT)
-        .redirect(redirect::Policy::limited(REDIRECTS));
+        .redirect(follow(scheme == "https"));
     // Plain HTTP must work in an image without certificates, where the system's could not be loaded.
     if scheme == "http" { builder.tls_certs_only([]) } else { builder }
+}
+
+/// A bounded number of redirects, and none from TLS to plain HTTP.
+fn follow(is_https: bool) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| match attempt.previous().len() {
+        REDIRECTS.. => attempt.error("too many redirects"),
+        _ if is_https && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
+        _ => attempt.follow(),
+    })
 }
 
 #[cfg(test)]

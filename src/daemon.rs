@@ -15,6 +15,7 @@ use crate::orphans;
 use crate::signal;
 use crate::status::StatusBoard;
 use crate::store::Store;
+use crate::target::Target;
 
 /// A loop that is silent for this long beyond its longest turn is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>, until
     let wake = Wake::default();
     watch_signals(&token, &wake, &config.sync_on_signal)?;
     tokio::spawn(watch_source(strategy.clone(), wake.clone(), token.clone()));
-    let (engine, board, metrics) = assemble(config, name, strategy, Progress::default())?;
+    let (engine, board, metrics) = assemble(config, name, strategy, Progress::default(), &wake, &token)?;
     if let Some(bind) = &config.http.bind {
         let endpoints = Endpoints {
             board,
@@ -70,8 +71,9 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>, until
 /// Why the source's tree is not published. An older version stays published if there was one.
 pub async fn once(config: &Config, name: &str, strategy: Arc<dyn Strategy>, progress: Progress) -> Result<SyncReport> {
     let token = CancellationToken::new();
-    watch_signals(&token, &Wake::default(), &config.sync_on_signal)?;
-    let (engine, ..) = assemble(config, name, strategy, progress)?;
+    let wake = Wake::default();
+    watch_signals(&token, &wake, &config.sync_on_signal)?;
+    let (engine, ..) = assemble(config, name, strategy, progress, &wake, &token)?;
     run_once(engine, config, &token).await
 }
 
@@ -80,6 +82,8 @@ fn assemble(
     name: &str,
     strategy: Arc<dyn Strategy>,
     progress: Progress,
+    wake: &Wake,
+    token: &CancellationToken,
 ) -> Result<(Engine, StatusBoard, Metrics)> {
     if config.group_write {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
@@ -91,7 +95,11 @@ fn assemble(
         strategy = name, source = %strategy, root = %config.root.display(), filter = %filter.hash(),
         "dagsync {}", env!("CARGO_PKG_VERSION")
     );
-    let parts = Parts { name: name.to_owned(), strategy, board: board.clone(), metrics: metrics.clone(), progress };
+    let target = Target::new(config, name, &filter.hash().to_string())?;
+    target.watch(wake, token);
+    board.update(|status| status.target = target.shown(None));
+    let parts =
+        Parts { name: name.to_owned(), strategy, board: board.clone(), target, metrics: metrics.clone(), progress };
     Ok((Engine::new(config, parts, filter), board, metrics))
 }
 

@@ -1,5 +1,6 @@
 //! One sync: resolve, materialize, hash, verify, publish, report. And one check of what is published.
 
+mod aim;
 mod backoff;
 mod check;
 mod daemon;
@@ -22,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Gate};
 use crate::metrics::Metrics;
-use crate::status::{StatusBoard, SyncState};
+use crate::status::{Flip, StatusBoard, SyncState};
 use crate::store::{KeepPolicy, ScrubMode, Store, Vigil};
+use crate::target::Target;
+use aim::Wanted;
 use isolate::Isolation;
 use verdict::Verdict;
 use writer::{Brought, Job, StagedDraft, Writer};
@@ -43,6 +46,8 @@ pub struct Parts {
     pub strategy: Arc<dyn Strategy>,
     /// Where to report.
     pub board: StatusBoard,
+    /// Where this pod should be.
+    pub target: Target,
     /// Where to count.
     pub metrics: Metrics,
     /// Where long work counts.
@@ -67,6 +72,10 @@ pub struct Engine {
     standing: bool,
     /// The revision that this process has brought. Not taken from the state file: settings may have changed since.
     materialized: Option<Revision>,
+    /// What the source called a tree that was not the version that this pod should be on.
+    missed: Option<(Revision, Version)>,
+    /// A version in the store that is not what it was.
+    spoiled: Option<Version>,
     /// A check for which the strategy has to bring the tree again.
     recheck: Option<ScrubMode>,
     /// The published copy was touched: the next tree is published as a fresh one.
@@ -109,7 +118,7 @@ impl Engine {
             keep: KeepPolicy {
                 versions: config.keep.versions,
                 age: config.keep.age,
-                pinned: config.keep.pinned.iter().copied().collect(),
+                pinned: config.keep.pinned.iter().copied().chain(config.pin_version).collect(),
             },
             timeout: config.timeout,
             allow_empty: config.allow_empty,
@@ -120,6 +129,8 @@ impl Engine {
             writer: None,
             standing: false,
             materialized: None,
+            missed: None,
+            spoiled: None,
             recheck: None,
             tampered: false,
             checks: 0,
@@ -154,6 +165,12 @@ impl Engine {
         self.parts
             .board
             .update(|status| (status.writer, status.holder) = (true, Some(writer.lock.holder().to_owned())));
+        let history = writer.history();
+        self.parts.board.update(|status| {
+            if status.history.is_empty() {
+                history.into_iter().rev().for_each(|flip| status.flip(flip));
+            }
+        });
         self.writer = Some(writer);
         if adopted {
             self.check_found(token).await;
@@ -184,41 +201,47 @@ impl Engine {
         };
         // Before the source is asked: its cache is in the store, which may be another's by now, or not answer.
         self.notice_a_lost_link(&interrupt, &writer).await?;
-        let (revision, trouble) = self.wanted(self.context(&interrupt, &writer)).await?;
+        let (wanted, trouble) = self.wanted(self.context(&interrupt, &writer), &writer).await?;
         if trouble.is_some() {
             // The source may have used up the time.
             interrupt = self.interrupt(token, None);
         }
-        if let Some(report) = self.already_there(&revision, start) {
+        if let Some(report) = self.already_there(&wanted, start) {
             return Ok(report);
         }
-        let brought = self.bring(token, &interrupt, &writer, &revision, start).await;
-        if let (Err(error), Some(good)) = (&brought, self.materialized.clone())
-            && (self.tampered && error.kind() == ErrorKind::Refused && good != revision)
+        let brought = self.bring(token, &interrupt, &writer, &wanted, start).await;
+        if let (Err(error), Some(good)) = (&brought, self.materialized.clone().map(Wanted::from))
+            && (self.tampered && error.kind() == ErrorKind::Refused && good.revision != wanted.revision)
         {
-            tracing::warn!(%error, %revision, revision_that_stays = %good, "refused; repairing without it");
+            tracing::warn!(
+                %error, revision = %wanted.revision, revision_that_stays = %good.revision, "refused; repairing without it"
+            );
             if let Err(error) = self.bring(token, &self.interrupt(token, None), &writer, &good, start).await {
-                tracing::error!(%error, revision = %good, "the published version stays as it was touched");
+                tracing::error!(%error, revision = %good.revision, "the published version stays as it was touched");
             }
         }
         trouble.map_or(brought, Err)
     }
 
-    /// Makes the tree of `revision` current.
+    /// Makes the tree that is wanted current.
     async fn bring(
         &mut self,
         token: &CancellationToken,
         interrupt: &Interrupt,
         writer: &Writer,
-        revision: &Revision,
+        wanted: &Wanted,
         start: Instant,
     ) -> Result<SyncReport> {
+        let revision = &wanted.revision;
         let (rules, progress, stage) = (self.rules.clone(), self.parts.progress.clone(), writer.clone());
         let stage = move |interrupt: &Interrupt| stage.stage(rules, interrupt, progress);
         let draft = self.in_store(interrupt, "stage", stage).await?;
-        let tree = self.materialize(self.context(interrupt, writer), revision, &draft).await;
-        let brought = match tree {
-            Ok(Tree::Staged) => self.publish(token, interrupt, writer, draft, revision).await?,
+        let tree = match wanted.kept {
+            true => self.restore(interrupt, writer, wanted, &draft).await,
+            false => self.materialize(self.context(interrupt, writer), revision, &draft).await,
+        };
+        let brought = match tree.and_then(|tree| self.check_unchanged(wanted, tree)) {
+            Ok(Tree::Staged) => self.publish(token, interrupt, writer, draft, wanted).await?,
             Ok(Tree::Unchanged) => {
                 let removal = draft.draft.removal();
                 self.clean_up(draft, &removal).await;
@@ -226,7 +249,8 @@ impl Engine {
                 let keep = move |_: &Interrupt| writer.keep(job, status.files, status.bytes);
                 self.in_store(interrupt, "keep version", keep).await?
             }
-            Ok(Tree::InPlace(found)) => {
+            Ok(Tree::InPlace(mut found)) => {
+                wanted.expect(&mut found.expectation);
                 let removal = draft.draft.removal();
                 self.clean_up(draft, &removal).await;
                 let (writer, symlinks) = (writer.clone(), self.rules.symlinks);
@@ -272,10 +296,19 @@ impl Engine {
         interrupt: &Interrupt,
         writer: &Writer,
         draft: StagedDraft,
-        revision: &Revision,
+        wanted: &Wanted,
     ) -> Result<Brought> {
+        let revision = &wanted.revision;
         let staged = Arc::new(self.in_store(interrupt, "stage", move |_| draft.finish()).await?);
-        let warning = match self.ask_gate(token, &staged, revision).await {
+        let version = staged.tree.manifest.version();
+        let passed = match wanted.check(&version) {
+            Ok(()) => self.ask_gate(token, &staged, revision).await,
+            Err(error) => {
+                self.missed = Some((revision.clone(), version));
+                Err(error)
+            }
+        };
+        let warning = match passed {
             Ok(warning) => warning,
             Err(error) => {
                 let removal = staged.draft.removal();
@@ -301,26 +334,6 @@ impl Engine {
         self.let_go_if_lost(&pruned);
         self.parts.metrics.pruned(pruned?);
         Ok(())
-    }
-
-    /// What the source offers. While it does not say, a touched version is repaired from what the strategy still has;
-    /// then the error comes along, for it is still one.
-    async fn wanted(&self, cx: SyncContext) -> Result<(Revision, Option<Error>)> {
-        let (strategy, interrupt) = (self.parts.strategy.clone(), cx.interrupt.clone());
-        let is_first = self.materialized.is_none();
-        let call =
-            async move { if is_first { strategy.resolve_ahead(&cx).await } else { strategy.resolve(&cx).await } };
-        match (self.source.run(&interrupt, "resolve", call).await, &self.materialized) {
-            (Ok(revision), _) => {
-                self.parts.board.update(|status| status.target.revision = Some(revision.clone()));
-                Ok((revision, None))
-            }
-            (Err(error), Some(revision)) if self.tampered && error.kind() != ErrorKind::Cancelled => {
-                tracing::warn!(%error, %revision, "the source does not answer; repairing without it");
-                Ok((revision.clone(), Some(error)))
-            }
-            (Err(error), _) => Err(error),
-        }
     }
 
     async fn materialize(&self, mut cx: SyncContext, revision: &Revision, draft: &StagedDraft) -> Result<Tree> {
@@ -351,13 +364,18 @@ impl Engine {
         }
     }
 
-    fn already_there(&self, revision: &Revision, start: Instant) -> Option<SyncReport> {
-        if self.tampered || self.recheck.is_some() || self.materialized.as_ref() != Some(revision) {
+    fn already_there(&self, wanted: &Wanted, start: Instant) -> Option<SyncReport> {
+        let revision = &wanted.revision;
+        if self.tampered || self.recheck.is_some() || !self.is_on(wanted) {
             return None;
         }
         let status = self.parts.board.read();
         let (version, files, took) = (status.version?, status.files, start.elapsed());
-        self.parts.board.update(|status| status.succeed(SystemTime::now(), SyncState::Converged));
+        self.parts.board.update(|status| {
+            // An equal version may have another name by now.
+            status.revision = Some(revision.clone());
+            status.succeed(SystemTime::now(), SyncState::Converged);
+        });
         self.parts.metrics.synced(false, took);
         tracing::debug!(%revision, %version, ?took, "nothing changed");
         let (counts, revision) = (StagingCounts::default(), revision.clone());
@@ -410,6 +428,12 @@ impl Engine {
             status.version = Some(version);
             status.folder = folder;
             status.revision = Some(revision.clone());
+            if changed {
+                status.flip(Flip { version, revision: Some(revision.clone()), at: now });
+            }
+            if status.target.revision.as_ref() == Some(&revision) {
+                status.target.version.get_or_insert(version);
+            }
             (status.files, status.bytes) = (files, bytes);
             status.warn(&warnings);
             status.succeed(now, state);

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod server;
+mod target;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub fn router(endpoints: Endpoints) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
+        .route("/v1/target", get(target::answer).layer(Extension(target::Waiting::new())))
         .route("/v1/versions/{version}/manifest", get(manifest).layer(Extension(Turns::new())))
         .route("/v1/sync", post(sync))
         .route("/v1/hooks/{sender}", post(hooks::receive).layer(Extension(hooks::Inbox::new())))

@@ -22,6 +22,7 @@ pub mod settings;
 mod signal;
 pub mod status;
 pub mod store;
+pub mod target;
 
 /// The strategies that this build has.
 pub fn strategies() -> Registry {

@@ -1,6 +1,7 @@
 //! Every metric in one table, and the registry that `/metrics` prints as OpenMetrics.
 
 mod git_sync;
+mod table;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -20,154 +21,7 @@ use crate::store::ScrubMode;
 
 pub use git_sync::Turn;
 use git_sync::Turns;
-
-/// Whether a metric's name and labels may still change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stability {
-    /// Changes only with a major release.
-    Stable,
-    /// May change with any release.
-    Unstable,
-}
-
-impl Stability {
-    /// The word for the table.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Unstable => "unstable",
-        }
-    }
-}
-
-/// One line of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct MetricInfo {
-    /// The name as it is exported.
-    pub name: &'static str,
-    /// `counter`, `gauge`, `histogram` or `summary`.
-    pub kind: &'static str,
-    /// The unit; empty for a count of things.
-    pub unit: &'static str,
-    /// The labels.
-    pub labels: &'static [&'static str],
-    /// Whether it may change.
-    pub stability: Stability,
-    /// What it says.
-    pub help: &'static str,
-}
-
-const fn stable(
-    name: &'static str,
-    kind: &'static str,
-    unit: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> MetricInfo {
-    MetricInfo { name, kind, unit, labels, stability: Stability::Stable, help }
-}
-
-/// Every metric that dagsync exports.
-pub const METRICS: &[MetricInfo] = &[
-    stable("dagsync_build_info", "gauge", "", &["version"], "The version of dagsync; always 1"),
-    stable(
-        "dagsync_version_info",
-        "gauge",
-        "",
-        &["version", "revision", "strategy"],
-        "The published DAG version; always 1",
-    ),
-    stable("dagsync_state", "gauge", "", &["state"], "1 for the state that the pod is in, 0 for the others"),
-    stable("dagsync_store_writer", "gauge", "", &[], "1 when this process writes to its store, 0 when it stands by"),
-    stable("dagsync_ready", "gauge", "", &[], "1 when a verified version is published"),
-    stable("dagsync_files", "gauge", "", &[], "Files of the published version"),
-    stable("dagsync_size_bytes", "gauge", "bytes", &[], "Size of the published version"),
-    stable(
-        "dagsync_published_timestamp_seconds",
-        "gauge",
-        "seconds",
-        &[],
-        "When the published version became current; 0 when not known",
-    ),
-    stable(
-        "dagsync_last_success_timestamp_seconds",
-        "gauge",
-        "seconds",
-        &[],
-        "The end of the last sync without an error; 0 before the first",
-    ),
-    stable("dagsync_consecutive_failures", "gauge", "", &[], "Failed syncs since the last good one"),
-    stable("dagsync_syncs_total", "counter", "", &["result"], "Syncs by result: published, unchanged, failed"),
-    stable("dagsync_sync_errors_total", "counter", "", &["kind"], "Failed syncs by kind of error"),
-    stable("dagsync_sync_duration_seconds", "histogram", "seconds", &[], "How long syncs took that were not failed"),
-    stable(
-        "dagsync_staged_files_total",
-        "counter",
-        "",
-        &["how"],
-        "Files of published versions: written, linked, copied",
-    ),
-    stable("dagsync_written_bytes_total", "counter", "bytes", &[], "Bytes of files that were written from the source"),
-    stable("dagsync_pruned_versions_total", "counter", "", &[], "Old versions that were removed"),
-    stable(
-        "dagsync_scrubs_total",
-        "counter",
-        "",
-        &["mode", "result"],
-        "Checks of the published version: stat or full; clean, tampered, failed",
-    ),
-    stable(
-        "dagsync_tampered_files_total",
-        "counter",
-        "",
-        &["change"],
-        "Files of the published version that were found added, removed or modified",
-    ),
-    stable(
-        "dagsync_push_events_total",
-        "counter",
-        "",
-        &["sender", "result"],
-        "Push events from github, gitlab or generic: accepted, ignored, replayed, refused",
-    ),
-    stable(
-        "dagsync_operations_total",
-        "counter",
-        "",
-        &["operation", "result"],
-        "Calls of what a sync depends on or tells: fetch, askpass, github_app_token, expect, gate, exechook, webhook",
-    ),
-    stable(
-        "git_sync_duration_seconds",
-        "summary",
-        "seconds",
-        &["status"],
-        "With `http.git_sync`: how long syncs took: success, error, noop",
-    ),
-    stable("git_sync_count_total", "counter", "", &["status"], "With `http.git_sync`: syncs: success, error, noop"),
-    stable("git_fetch_count_total", "counter", "", &[], "With `http.git_sync`: fetches"),
-    stable(
-        "git_sync_askpass_calls",
-        "counter",
-        "",
-        &["status"],
-        "With `http.git_sync`: calls of the askpass URL: success, error",
-    ),
-    stable(
-        "git_sync_refresh_github_app_token_count",
-        "counter",
-        "",
-        &["status"],
-        "With `http.git_sync`: renewals of the GitHub App's token: success, error",
-    ),
-    stable(
-        "git_sync_hook_run_count_total",
-        "counter",
-        "",
-        &["name", "status"],
-        "With `http.git_sync`: runs of exechook, webhook and pre-publish-exechook: success, error",
-    ),
-];
+pub use table::{METRICS, MetricInfo, Stability};
 
 /// What is counted in the [`Tally`].
 const OPERATIONS: &[&str] = &["fetch", "askpass", "github_app_token", "gate", "exechook", "webhook"];
@@ -203,6 +57,10 @@ pub struct Metrics {
     published: Gauge<f64, AtomicU64>,
     last_success: Gauge<f64, AtomicU64>,
     state: Family<Labels, Gauge>,
+    in_sync: Gauge,
+    behind: Gauge<f64, AtomicU64>,
+    leader_up: Gauge,
+    target: Family<Vec<(&'static str, String)>, Gauge>,
     version: Family<Vec<(&'static str, String)>, Gauge>,
 }
 
@@ -242,6 +100,10 @@ impl Default for Metrics {
             published: register(r, "dagsync_published_timestamp_seconds", Gauge::default()),
             last_success: register(r, "dagsync_last_success_timestamp_seconds", Gauge::default()),
             state: register(r, "dagsync_state", Family::default()),
+            in_sync: register(r, "dagsync_in_sync", Gauge::default()),
+            behind: register(r, "dagsync_behind_seconds", Gauge::default()),
+            leader_up: register(r, "dagsync_leader_up", Gauge::default()),
+            target: register(r, "dagsync_target_info", Family::default()),
             version: register(r, "dagsync_version_info", Family::default()),
             registry: Arc::new(registry),
         };
@@ -350,6 +212,18 @@ impl Metrics {
         for state in SyncState::ALL {
             self.state.get_or_create(&vec![("state", state.as_str())]).set(i64::from(state == status.state));
         }
+        self.in_sync.set(i64::from(status.in_sync));
+        self.behind.set(status.behind_since.and_then(|since| since.elapsed().ok()).map_or(0.0, |d| d.as_secs_f64()));
+        self.leader_up.set(i64::from(status.target.leader_up.unwrap_or(true)));
+        self.target.clear();
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let target = &status.target;
+        let labels = vec![
+            ("mode", target.mode.as_str().to_owned()),
+            ("version", text(target.version.map(|version| version.to_string()))),
+            ("revision", text(target.revision.as_ref().map(ToString::to_string))),
+        ];
+        self.target.get_or_create(&labels).set(1);
         self.version.clear();
         if let Some(version) = status.version {
             let revision = status.revision.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -7,11 +7,13 @@ use dagsync_core::{Change, Digest, Error, Revision, Version, Warning};
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
-use crate::config::Pod;
+use crate::config::{Pod, TargetMode};
 use crate::store::FolderName;
 
 /// Warnings and changes that a status carries at the most; the count says how many there are.
 const LISTED: usize = 100;
+/// Versions that a status remembers.
+const HISTORY: usize = 20;
 
 /// How a pod stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -94,6 +96,13 @@ pub struct Status {
     pub published_at: Option<SystemTime>,
     /// Where this pod should be.
     pub target: Target,
+    /// Whether it is there: what is published is the target's, as far as that is known, and nobody touched it.
+    pub in_sync: bool,
+    /// Since when it is not.
+    #[serde(serialize_with = "maybe_rfc3339")]
+    pub behind_since: Option<SystemTime>,
+    /// What was published last, the newest first.
+    pub history: Vec<Flip>,
     /// The end of the last sync without an error.
     #[serde(serialize_with = "maybe_rfc3339")]
     pub last_success: Option<SystemTime>,
@@ -111,10 +120,37 @@ pub struct Status {
 }
 
 /// Where a pod should be.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Target {
-    /// The source's newest revision, when it was last asked.
+    /// Who says so.
+    pub mode: TargetMode,
+    /// The version, as soon as it is known.
+    pub version: Option<Version>,
+    /// What the source calls it: in mode `head` its newest, when it was last asked.
     pub revision: Option<Revision>,
+    /// The leaders, in mode `leader`, without secrets.
+    pub leaders: Vec<String>,
+    /// Whether one of them answers; nothing in the other modes.
+    pub leader_up: Option<bool>,
+}
+
+impl Target {
+    /// One of which nothing is known yet.
+    pub const fn new(mode: TargetMode) -> Self {
+        Self { mode, version: None, revision: None, leaders: Vec::new(), leader_up: None }
+    }
+}
+
+/// A version that became current.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Flip {
+    /// The version.
+    pub version: Version,
+    /// What the source calls it.
+    pub revision: Option<Revision>,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
 }
 
 /// An error as the status tells it.
@@ -197,7 +233,10 @@ impl StatusBoard {
             files: 0,
             bytes: 0,
             published_at: None,
-            target: Target::default(),
+            target: Target::new(TargetMode::Head),
+            in_sync: false,
+            behind_since: Some(now),
+            history: Vec::new(),
             last_success: None,
             last_error: None,
             gate: None,
@@ -220,11 +259,48 @@ impl StatusBoard {
 
     /// Changes the status in one step.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        self.0.send_modify(|status| change(Arc::make_mut(status)));
+        self.0.send_modify(|status| {
+            let status = Arc::make_mut(status);
+            change(status);
+            status.measure();
+        });
+    }
+
+    /// The status as soon as it is as `wanted`.
+    pub async fn wait_for(&self, mut wanted: impl FnMut(&Status) -> bool) -> Arc<Status> {
+        let mut changes = self.0.subscribe();
+        let seen = changes.wait_for(|status| wanted(status)).await;
+        seen.map_or_else(|_| self.read(), |status| status.clone())
     }
 }
 
 impl Status {
+    /// Notes whether this pod is where it should be.
+    fn measure(&mut self) {
+        self.in_sync = self.ready && self.is_on_target();
+        if self.in_sync {
+            self.behind_since = None;
+        } else {
+            self.behind_since.get_or_insert_with(SystemTime::now);
+        }
+    }
+
+    fn is_on_target(&self) -> bool {
+        match (self.state, self.target.version) {
+            (SyncState::Tampered | SyncState::Unsealed | SyncState::Starting, _) => false,
+            // What the writer of the store is on is this pod's too.
+            (SyncState::Standby, _) => true,
+            (_, Some(version)) => self.version == Some(version),
+            (_, None) => self.target.revision.is_none() || self.revision == self.target.revision,
+        }
+    }
+
+    /// Notes that another version became current.
+    pub fn flip(&mut self, flip: Flip) {
+        self.history.insert(0, flip);
+        self.history.truncate(HISTORY);
+    }
+
     /// Moves to `state`; the time of the move stays when it is the same.
     pub fn enter(&mut self, state: SyncState, now: SystemTime) {
         if self.state != state {

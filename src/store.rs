@@ -27,6 +27,7 @@ mod moment;
 mod names;
 mod prune;
 mod publish;
+mod restore;
 mod scrub;
 mod state;
 mod sweep;

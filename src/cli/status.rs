@@ -7,7 +7,7 @@ use super::answer::{Answer, Exit, Style, columns};
 use super::args::{Output, StatusArgs};
 use super::tree::{is_url, nothing};
 use crate::client::Client;
-use crate::config::{self, Inputs};
+use crate::config::{self, ClientSettings, Inputs};
 use crate::store::Store;
 
 /// What people look for first; the rest follows as it comes.
@@ -38,7 +38,7 @@ pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs,
         None => here(registry, inputs)?,
     };
     let status = if is_url(&target) {
-        Client::new(&target)?.status().await?
+        Client::new(&target, &ClientSettings::default())?.status().await?
     } else {
         store(&Store::find(&target, link.as_deref()), &target)?
     };

@@ -14,6 +14,7 @@ use super::answer::warn;
 use super::args::Globs;
 use super::progress::Bar;
 use crate::client::Client;
+use crate::config::ClientSettings;
 use crate::store::Store;
 
 /// A look at a tree copies nothing, so it may be larger than what is published by default.
@@ -90,7 +91,7 @@ impl Named {
     }
 
     async fn daemon(url: &str) -> Result<Self> {
-        let client = Client::new(url)?;
+        let client = Client::new(url, &ClientSettings::default())?;
         let status = client.status().await?;
         let version = status["version"].as_str().ok_or_else(|| nothing(url))?;
         let version = version.parse().map_err(|_| {

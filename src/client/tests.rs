@@ -14,7 +14,7 @@ async fn serve(router: Router) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Client::new(&url).unwrap()
+    Client::new(&url, &ClientSettings::default()).unwrap()
 }
 
 #[tokio::test]
@@ -53,10 +53,11 @@ async fn an_answer_is_bounded_and_redirects_end() {
 #[tokio::test]
 async fn a_daemon_that_is_not_there_is_named_without_its_password() {
     crate::install_crypto();
-    let error = Client::new("http://me:pa55@127.0.0.1:1").unwrap().status().await.unwrap_err();
+    let error =
+        Client::new("http://me:pa55@127.0.0.1:1", &ClientSettings::default()).unwrap().status().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.to_string().contains("127.0.0.1:1") && !error.to_string().contains("pa55"), "{error}");
     for bad in ["10.0.0.7:8466", "ftp://x", "http://"] {
-        assert_eq!(Client::new(bad).unwrap_err().kind(), ErrorKind::Config, "{bad}");
+        assert_eq!(Client::new(bad, &ClientSettings::default()).unwrap_err().kind(), ErrorKind::Config, "{bad}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use dagsync_core::{Limits, SymlinkPolicy};
 use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
 
 use super::Bind;
 
@@ -61,6 +62,16 @@ pub struct Config {
     pub keep: Keep,
     /// The check of what was published.
     pub scrub: Scrub,
+    /// Where this pod should be.
+    pub target: Target,
+    /// The version that this pod must be on, whatever its target.
+    #[serde(deserialize_with = "maybe")]
+    pub pin_version: Option<dagsync_core::Version>,
+    /// What the source calls it, or another state without a check of its version.
+    #[serde(deserialize_with = "maybe")]
+    pub pin_revision: Option<dagsync_core::Revision>,
+    /// How other daemons are asked.
+    pub client: ClientSettings,
     /// The HTTP listener.
     pub http: Http,
     /// Touched after a sync that changed something.
@@ -154,6 +165,69 @@ pub struct Scrub {
     pub interval: Duration,
     /// Every so many checks every file is read, whatever its stat says; 0: never.
     pub full_every: u64,
+}
+
+/// Where a pod should be.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Target {
+    /// Who says so.
+    pub mode: TargetMode,
+    /// The URLs of the daemons that do, in mode `leader`.
+    pub leader: Vec<Source>,
+    /// What to do when none of them has answered for [`Target::fallback_after`].
+    pub fallback: Fallback,
+    /// How long what they said last counts.
+    #[serde(with = "humantime_serde")]
+    pub fallback_after: Duration,
+}
+
+/// Who says where a pod should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetMode {
+    /// The source: its newest.
+    Head,
+    /// The user: one version or revision.
+    Pin,
+    /// Another daemon.
+    Leader,
+}
+
+impl TargetMode {
+    /// The name used in JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Pin => "pin",
+            Self::Leader => "leader",
+        }
+    }
+}
+
+/// What to do when no leader answers for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// Keep the last good version.
+    Hold,
+    /// Follow the source.
+    Head,
+    /// End the process.
+    Fail,
+}
+
+/// How other daemons are asked.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClientSettings {
+    #[serde(deserialize_with = "empty_is_none")]
+    pub token_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub cert_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// The HTTP listener.
@@ -279,6 +353,11 @@ pub struct Pod {
 fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
+}
+
+fn maybe<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { T::deserialize(text.into_deserializer()).map(Some) }
 }
 
 fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bind>, D::Error> {

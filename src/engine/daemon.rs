@@ -113,7 +113,7 @@ impl Loop<'_> {
                 }
                 Err(error) => {
                     self.failed(&error).await;
-                    if self.is_exhausted() {
+                    if self.is_exhausted() || self.engine.gives_up() {
                         return Err(error);
                     }
                     error
@@ -224,7 +224,7 @@ impl<'a> Loop<'a> {
             Err(error) if token.is_cancelled() && error.kind() == ErrorKind::Cancelled => {}
             Err(error) => {
                 self.failed(&error).await;
-                if self.is_exhausted() {
+                if self.is_exhausted() || self.engine.gives_up() {
                     return Err(error);
                 }
             }
@@ -293,6 +293,8 @@ impl<'a> Loop<'a> {
         let wait = self.backoff.after(self.failures, fastrand::f64());
         match self.config.init_period {
             init_period if !self.settled && !init_period.is_zero() => init_period,
+            // The source may have what it should by the next period.
+            _ if error.kind() == ErrorKind::Mismatch && error.is_retryable() => wait.min(self.config.period),
             _ if error.is_retryable() => wait,
             _ => wait.max(self.config.period),
         }

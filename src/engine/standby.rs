@@ -6,6 +6,7 @@ use dagsync_core::{Error, ErrorKind, Interrupt, Result, Revision, StagingCounts}
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Parts, SyncReport};
+use crate::status::{Flip, Target};
 use crate::store::{FolderName, ScrubMode, State};
 
 impl Engine {
@@ -59,6 +60,10 @@ impl Engine {
         let revision = status.revision.clone().unwrap_or_else(|| Revision::new(version.to_string()));
         let (files, counts, took) = (status.files, StagingCounts::default(), start.elapsed());
         let changed = before != Some(&folder);
+        if changed {
+            let flip = Flip { version, revision: Some(revision.clone()), at: SystemTime::now() };
+            self.parts.board.update(|status| status.flip(flip));
+        }
         Some(SyncReport { revision, version, published: false, changed, in_place: None, files, counts, took })
     }
 
@@ -73,7 +78,7 @@ impl Engine {
             (status.writer, status.holder) = (false, Some(holder));
             if is_first {
                 // What was said of the source as this process saw it.
-                (status.target, status.gate) = Default::default();
+                (status.target, status.gate) = (Target::new(status.target.mode), None);
                 status.warnings.clear();
             }
         });

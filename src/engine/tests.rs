@@ -40,6 +40,16 @@ impl Story {
         Self { _home: home, source, faults, config, board, metrics, token, wake }
     }
 
+    /// The same with a process that knows nothing yet.
+    fn afresh(mut self) -> Self {
+        let status = self.board.read();
+        let filter = Filter::default();
+        self.board =
+            StatusBoard::new(&self.config.pod, "memory", status.source.clone(), filter.hash(), SystemTime::now());
+        (self.faults, self.metrics) = Default::default();
+        self
+    }
+
     pub(super) fn engine(&self) -> Engine {
         let strategy = FaultStrategy::new(MemoryStrategy::new(self.source.clone()), self.faults.clone());
         self.engine_with(Arc::new(strategy))
@@ -47,7 +57,9 @@ impl Story {
 
     fn engine_with(&self, strategy: Arc<dyn Strategy>) -> Engine {
         let (board, metrics, progress) = (self.board.clone(), self.metrics.clone(), Progress::default());
-        let parts = Parts { name: "memory".to_owned(), strategy, board, metrics, progress };
+        let target = Target::new(&self.config, "memory", &Filter::default().hash().to_string()).unwrap();
+        target.watch(&self.wake, &self.token);
+        let parts = Parts { name: "memory".to_owned(), strategy, board, target, metrics, progress };
         Engine::new(&self.config, parts, Arc::default())
     }
 
@@ -607,3 +619,5 @@ async fn a_tree_in_place_is_verified_and_never_copied() {
 mod daemon_tests;
 #[path = "standby_tests.rs"]
 mod standby_tests;
+#[path = "target_tests.rs"]
+mod target_tests;

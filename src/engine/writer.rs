@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use dagsync_core::{
-    HashedTree, InPlace, Interrupt, Limits, Progress, Result, Revision, Snapshot, StagedTree, Staging, StagingCounts,
-    StagingRules, SymlinkPolicy, Version, Warning,
+    Error, ErrorKind, HashedTree, InPlace, Interrupt, Limits, Progress, Result, Revision, Snapshot, StagedTree,
+    Staging, StagingCounts, StagingRules, SymlinkPolicy, Version, Warning,
 };
 
+use crate::status::Flip;
 use crate::store::{
-    Draft, FolderName, KeepPolicy, Publication, Published, Scrub, ScrubMode, ScrubReport, State, Store, StoreLock,
-    Vigil,
+    Draft, FolderName, FolderState, KeepPolicy, Publication, Published, Scrub, ScrubMode, ScrubReport, State, Store,
+    StoreLock, Vigil,
 };
 
 /// A store with its lock. Cheap to clone; one thread writes at a time.
@@ -181,6 +182,40 @@ impl Writer {
             warnings: tree.warnings.clone(),
             pruned,
         })
+    }
+
+    /// What the source called a version that the store still has.
+    pub(super) fn kept(&self, version: &Version) -> Option<Revision> {
+        let held = self.held();
+        let (name, folder) = held.state.folders.iter().find(|(name, _)| name.version() == *version)?;
+        let named = folder.revision.clone().or_else(|| name.revision());
+        Some(named.unwrap_or_else(|| Revision::new(version.to_string())))
+    }
+
+    /// Stages such a version.
+    pub(super) fn restore(
+        &self,
+        version: &Version,
+        staging: &Staging,
+        rules: &StagingRules,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let name = self.held().state.folders.keys().find(|name| name.version() == *version).cloned();
+        let gone = || Error::new(ErrorKind::Changed, "restore", "the store no longer has that version");
+        self.store.restore(&name.ok_or_else(gone)?, staging, rules, interrupt)
+    }
+
+    /// What was current, the newest first.
+    pub(super) fn history(&self) -> Vec<Flip> {
+        let held = self.held();
+        let flip = |(name, folder): (&FolderName, &FolderState)| Flip {
+            version: name.version(),
+            revision: folder.revision.clone(),
+            at: folder.published_at,
+        };
+        let mut flips: Vec<_> = held.state.folders.iter().map(flip).collect();
+        flips.sort_by_key(|flip| std::cmp::Reverse(flip.at));
+        flips
     }
 
     /// Notes that what the strategy has is the current version.

@@ -1,0 +1,252 @@
+//! Pins and leaders: what is published is what they say, or nothing is.
+
+use std::sync::Mutex;
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+
+use super::*;
+use crate::client::Lead;
+use crate::config::{Fallback, TargetMode};
+
+/// A daemon that says what a test wants it to say.
+#[derive(Clone, Default)]
+struct Leader(Arc<Mutex<Option<Lead>>>);
+
+impl Leader {
+    fn says(&self, lead: Option<Lead>) {
+        *self.0.lock().unwrap() = lead;
+    }
+
+    /// Its URL.
+    async fn serve(&self) -> String {
+        crate::install_crypto();
+        let said = self.0.clone();
+        let answer = move || {
+            let said = said.lock().unwrap().clone();
+            async move {
+                said.map_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response(), |s| axum::Json(s).into_response())
+            }
+        };
+        let router = axum::Router::new().route("/v1/target", get(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+}
+
+fn lead(report: &SyncReport) -> Lead {
+    Lead {
+        version: report.version,
+        revision: Some(report.revision.clone()),
+        strategy: "memory".to_owned(),
+        filter_hash: Filter::default().hash().to_string(),
+    }
+}
+
+/// What two states of the source are, as a pod that follows its head sees them; a third, newer one is there as well.
+async fn two_states() -> (Story, [SyncReport; 2]) {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    let root = story.config.root.clone();
+    story.config.root = root.with_file_name("head");
+    let mut engine = story.open().await;
+    let first = engine.sync(&story.token, None).await.unwrap();
+    story.source.commit(&[file("a.py", "2")]);
+    let second = engine.sync(&story.token, None).await.unwrap();
+    engine.close().await;
+    story.source.commit(&[file("a.py", "3")]);
+    story.config.root = root;
+    (story.afresh(), [first, second])
+}
+
+async fn follower(leaders: &[&Leader]) -> (Story, [SyncReport; 2]) {
+    let (mut story, states) = two_states().await;
+    story.config.target.mode = TargetMode::Leader;
+    for leader in leaders {
+        story.config.target.leader.push(serde_json::from_value(leader.serve().await.into()).unwrap());
+    }
+    (story, states)
+}
+
+async fn sync_until(engine: &mut Engine, story: &Story, wanted: Version) -> SyncReport {
+    for _ in 0..200 {
+        if let Ok(report) = engine.sync(&story.token, None).await
+            && report.version == wanted
+        {
+            return report;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{:?}", story.board.read());
+}
+
+#[tokio::test]
+async fn a_follower_moves_to_what_its_leader_is_on_and_never_to_a_newer_head() {
+    let leader = Leader::default();
+    let (story, [first, second]) = follower(&[&leader]).await;
+    leader.says(Some(lead(&first)));
+    let mut engine = story.open().await;
+    let report = engine.sync(&story.token, None).await.unwrap();
+    assert_eq!((report.version, &report.revision), (first.version, &first.revision));
+    assert_eq!(story.read("a.py"), "1");
+    let status = story.board.read();
+    assert!(status.in_sync && status.target.version == Some(first.version) && status.target.leader_up == Some(true));
+    leader.says(Some(lead(&second)));
+    sync_until(&mut engine, &story, second.version).await;
+    assert_eq!(story.read("a.py"), "2");
+    assert_eq!(story.faults.calls(Call::Resolve), 0, "the head was never asked for");
+    // Back again, as after a rollback: the store still has it.
+    let brought = story.faults.calls(Call::Materialize);
+    leader.says(Some(lead(&first)));
+    sync_until(&mut engine, &story, first.version).await;
+    assert_eq!((story.read("a.py").as_str(), story.faults.calls(Call::Materialize)), ("1", brought));
+    let flips: Vec<_> = story.board.read().history.iter().map(|flip| flip.version).collect();
+    assert_eq!(flips, [first.version, second.version, first.version]);
+}
+
+#[tokio::test]
+async fn a_leader_that_lies_makes_nobody_publish_what_is_not_its_version() {
+    let leader = Leader::default();
+    let (story, [first, second]) = follower(&[&leader]).await;
+    leader.says(Some(lead(&first)));
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    leader.says(Some(Lead {
+        revision: Some(second.revision.clone()),
+        version: Version::from(dagsync_core::Digest::of("lie")),
+        ..lead(&first)
+    }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        let error = engine.sync(&story.token, None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+        assert!(error.is_retryable() && error.to_string().contains(&second.version.to_string()), "{error}");
+    }
+    assert_eq!(story.read("a.py"), "1");
+    assert_eq!(story.faults.calls(Call::Materialize), 2, "what was brought in vain is not brought again");
+    let status = story.board.read();
+    assert!(!status.in_sync && status.behind_since.is_some() && status.version == Some(first.version), "{status:?}");
+}
+
+#[tokio::test]
+async fn leaders_that_disagree_or_read_under_other_globs_move_nobody() {
+    let (one, other) = (Leader::default(), Leader::default());
+    let (story, [first, second]) = follower(&[&one, &other]).await;
+    one.says(Some(lead(&first)));
+    other.says(Some(lead(&second)));
+    let mut engine = story.open().await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert!(error.to_string().contains("they disagree"), "{error}");
+    assert!(error.to_string().contains(&second.version.to_string()), "{error}");
+    assert_eq!(story.faults.calls(Call::Materialize), 0);
+    one.says(Some(lead(&second)));
+    sync_until(&mut engine, &story, second.version).await;
+    for leader in [&one, &other] {
+        leader.says(Some(Lead { filter_hash: "sha256:other".to_owned(), ..lead(&first) }));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert_eq!(story.read("a.py"), "2");
+}
+
+#[tokio::test]
+async fn without_a_leader_the_version_is_held_and_then_the_fallback_counts() {
+    let leader = Leader::default();
+    let (mut story, [first, _]) = follower(&[&leader]).await;
+    story.config.target.fallback_after = Duration::from_secs(3);
+    leader.says(Some(lead(&first)));
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    leader.says(None);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let held = engine.sync(&story.token, None).await.unwrap();
+    assert_eq!((held.version, story.board.read().target.leader_up), (first.version, Some(false)));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert_eq!(story.read("a.py"), "1");
+    assert!(!engine.gives_up());
+}
+
+#[tokio::test]
+async fn without_a_leader_for_long_a_pod_may_follow_the_source_or_end() {
+    let leader = Leader::default();
+    let (mut story, _) = follower(&[&leader]).await;
+    story.config.target.fallback_after = Duration::from_millis(200);
+    story.config.target.fallback = Fallback::Head;
+    let mut engine = story.open().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    engine.sync(&story.token, None).await.unwrap();
+    assert_eq!(story.read("a.py"), "3");
+    engine.close().await;
+    story.config.target.fallback = Fallback::Fail;
+    let ended = run_loop(story.engine(), &story.config, &story.wake, &story.token, Until::Stopped).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(story.read("a.py"), "3", "what is published stays");
+}
+
+#[tokio::test]
+async fn a_pin_is_taken_from_the_source_from_the_store_or_not_at_all() {
+    let (mut story, [first, second]) = two_states().await;
+    story.config.pin_version = Some(first.version);
+    story.config.pin_revision = Some(first.revision.clone());
+    let mut engine = story.open().await;
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().version, first.version);
+    engine.close().await;
+    // By the version alone: the source cannot tell where that is, but the store has it.
+    story.config.pin_revision = None;
+    story.config.pin_version = Some(second.version);
+    let mut engine = story.open().await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+    assert_eq!(story.read("a.py"), "1");
+    engine.close().await;
+    story.config.pin_version = None;
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    engine.close().await;
+    story.config.pin_version = Some(first.version);
+    let mut engine = story.open().await;
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().revision, first.revision);
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[tokio::test]
+async fn a_version_of_the_store_that_was_touched_is_not_restored() {
+    let (mut story, [first, _]) = two_states().await;
+    story.config.pin_version = Some(first.version);
+    story.config.pin_revision = Some(first.revision.clone());
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    engine.close().await;
+    let old = std::fs::canonicalize(story.config.root.join("current")).unwrap();
+    (story.config.pin_version, story.config.pin_revision) = (None, None);
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    engine.close().await;
+    assert_eq!(story.read("a.py"), "3");
+    std::fs::set_permissions(old.join("a.py"), PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(old.join("a.py"), "evil").unwrap();
+    story.config.pin_version = Some(first.version);
+    story.config.pin_revision = Some(first.revision.clone());
+    let mut engine = story.open().await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert_eq!((error.kind(), story.read("a.py").as_str()), (ErrorKind::Mismatch, "3"), "{error}");
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().version, first.version, "the source has it too");
+    assert_eq!(story.read("a.py"), "1");
+}
+
+#[test]
+fn settings_of_the_target_that_contradict_each_other_are_refused() {
+    let mut story = Story::new(&[file("a.py", "1")]);
+    let mut refused = |mode, word: &str| {
+        story.config.target.mode = mode;
+        let error = Target::new(&story.config, "memory", "").unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains(word), "{error}");
+    };
+    refused(TargetMode::Pin, "pin_version");
+    refused(TargetMode::Leader, "target.leader");
+}

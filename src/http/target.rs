@@ -1,0 +1,70 @@
+//! `/v1/target`: where this pod is, for those who follow it. A long poll, so that they move right after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use dagsync_core::Version;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::{Shared, problem};
+use crate::client::Lead;
+use crate::status::Status;
+
+/// Requests that wait at once; one more is answered at once.
+const WAITING: usize = 2048;
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The places of those who wait.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting(Arc<Semaphore>);
+
+impl Waiting {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(WAITING)))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Question {
+    /// The version that the asker knows.
+    after: Option<Version>,
+    /// How long to wait for another one.
+    #[serde(with = "humantime_serde", default)]
+    wait: Duration,
+}
+
+pub(super) async fn answer(
+    State(endpoints): Shared,
+    Extension(waiting): Extension<Waiting>,
+    question: Result<Query<Question>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(Question { after, wait })) = question else {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "after is a version and wait a duration, such as after=sha256:…&wait=30s",
+        );
+    };
+    if let (Some(after), Ok(_place)) = (after, waiting.0.try_acquire()) {
+        let moved = endpoints.board.wait_for(|status| led(status).is_some_and(|lead| lead.version != after));
+        let _ = tokio::time::timeout(wait.min(WAIT_MAX), moved).await;
+    }
+    match led(&endpoints.board.read()) {
+        Some(lead) => axum::Json(lead).into_response(),
+        None => problem(StatusCode::SERVICE_UNAVAILABLE, "no verified version is published yet; ask again"),
+    }
+}
+
+/// Where those who follow should be; nothing is said before a version is verified.
+fn led(status: &Status) -> Option<Lead> {
+    Some(Lead {
+        version: status.version.filter(|_| status.ready)?,
+        revision: status.revision.clone(),
+        strategy: status.strategy.clone(),
+        filter_hash: status.filter_hash.clone(),
+    })
+}

@@ -1,0 +1,120 @@
+//! Where this pod should be: at the source's newest, at a pin, or where a leader is.
+
+mod leaders;
+
+use std::sync::Arc;
+
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, Revision, Version};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, TargetMode};
+use crate::engine::Wake;
+use crate::status;
+
+use leaders::Leaders;
+
+/// What a sync is to bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aim {
+    /// Whatever the source offers.
+    Newest,
+    /// This and nothing else.
+    Exactly(Goal),
+}
+
+/// One certain state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Goal {
+    /// Its version; `None` for a pin that names a revision alone, which is believed.
+    pub version: Option<Version>,
+    /// What this pod's strategy may call it.
+    pub revision: Option<Revision>,
+    /// Who says so.
+    pub by: String,
+}
+
+/// Who says where this pod should be.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// The source.
+    Head,
+    /// The user.
+    Pin(Goal),
+    /// Other daemons.
+    Leader(Arc<Leaders>),
+}
+
+impl Target {
+    /// The target that is configured for a pod whose strategy is called `strategy` and whose globs have this hash.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the settings contradict each other.
+    pub fn new(config: &Config, strategy: &str, filter_hash: &str) -> Result<Self> {
+        let wrong = |message: &str| Error::new(ErrorKind::Config, "read settings", message);
+        let Config { pin_version: version, pin_revision: revision, target, .. } = config;
+        if version.is_some() || revision.is_some() {
+            if target.mode == TargetMode::Leader {
+                tracing::info!("pinned: the leader is not asked");
+            }
+            let by = if version.is_some() { "pin_version" } else { "pin_revision" };
+            return Ok(Self::Pin(Goal { version: *version, revision: revision.clone(), by: by.to_owned() }));
+        }
+        match target.mode {
+            TargetMode::Head => Ok(Self::Head),
+            TargetMode::Pin => Err(wrong("target.mode is pin, but nothing is pinned")
+                .with_hint("set pin_version, or pin_revision, or both")),
+            TargetMode::Leader if target.leader.is_empty() => {
+                Err(wrong("target.mode is leader, but target.leader names none")
+                    .with_hint("set it to the URL of a daemon, such as http://airflow-scheduler:8466"))
+            }
+            TargetMode::Leader => Ok(Self::Leader(Arc::new(Leaders::new(config, strategy, filter_hash)?))),
+        }
+    }
+
+    /// Who says it.
+    pub const fn mode(&self) -> TargetMode {
+        match self {
+            Self::Head => TargetMode::Head,
+            Self::Pin(_) => TargetMode::Pin,
+            Self::Leader(_) => TargetMode::Leader,
+        }
+    }
+
+    /// Listens to the leaders until `token` is cancelled, and wakes the loop whenever one of them moves.
+    pub fn watch(&self, wake: &Wake, token: &CancellationToken) {
+        if let Self::Leader(leaders) = self {
+            leaders.watch(wake, token);
+        }
+    }
+
+    /// What the next sync is to bring.
+    ///
+    /// # Errors
+    /// The leaders do not answer, contradict each other, or cannot be compared with.
+    pub async fn aim(&self, interrupt: &Interrupt) -> Result<Aim> {
+        match self {
+            Self::Head => Ok(Aim::Newest),
+            Self::Pin(goal) => Ok(Aim::Exactly(goal.clone())),
+            Self::Leader(leaders) => leaders.aim(interrupt).await,
+        }
+    }
+
+    /// Whether it is time to give up, as `target.fallback` says.
+    pub fn gives_up(&self) -> bool {
+        matches!(self, Self::Leader(leaders) if leaders.gives_up())
+    }
+
+    /// What the status says of it now.
+    pub fn shown(&self, aim: Option<&Aim>) -> status::Target {
+        let mut shown = status::Target::new(self.mode());
+        if let Some(Aim::Exactly(goal)) = aim {
+            shown.version = goal.version;
+            shown.revision.clone_from(&goal.revision);
+        }
+        if let Self::Leader(leaders) = self {
+            shown.leaders = leaders.names();
+            shown.leader_up = Some(leaders.is_heard());
+        }
+        shown
+    }
+}
