@@ -11,6 +11,7 @@ mod command;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod fleet;
 pub mod gitsync;
 pub mod http;
 pub mod logging;

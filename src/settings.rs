@@ -150,6 +150,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new("client.key_file", Kind::Path, "", "The PEM key of that certificate."),
     Setting::new(
+        "fleet.peers",
+        Kind::List,
+        "",
+        "The URLs of the fleet's daemons, for `dagsync drift` and the status page.",
+    ),
+    Setting::new(
         "http.bind",
         Kind::Text,
         "0.0.0.0:8466",

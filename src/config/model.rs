@@ -72,6 +72,8 @@ pub struct Config {
     pub pin_revision: Option<dagsync_core::Revision>,
     /// How other daemons are asked.
     pub client: ClientSettings,
+    /// Who else there is.
+    pub fleet: Fleet,
     /// The HTTP listener.
     pub http: Http,
     /// Touched after a sync that changed something.
@@ -228,6 +230,13 @@ pub struct ClientSettings {
     pub cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub key_file: Option<PathBuf>,
+}
+
+/// Who belongs to the fleet, for `dagsync drift` and the status page.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Fleet {
+    /// URLs of daemons.
+    pub peers: Vec<Source>,
 }
 
 /// The HTTP listener.
