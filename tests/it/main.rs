@@ -12,6 +12,7 @@ mod daemon;
 mod disk;
 mod docs;
 mod first;
+mod fleet;
 mod gitsync;
 mod harness;
 mod hooks;

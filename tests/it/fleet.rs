@@ -1,0 +1,4 @@
+//! A leader and those who follow it: real daemons, each with its own store.
+
+mod follow;
+mod many;
