@@ -159,7 +159,9 @@ impl Client {
         let bad = |what: &str| Error::new(ErrorKind::Config, operation, format!("client.token_file {what}"));
         let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, MAX_TOKEN)).await?;
         let token = read.ok_or_else(|| bad("does not exist"))?;
-        let mut value = HeaderValue::from_bytes(&[b"Bearer ", token.trim_ascii()].concat())
+        // While it is rotated the file may hold the next one too.
+        let first = token.split(u8::is_ascii_whitespace).find(|token| !token.is_empty()).ok_or_else(|| bad("is empty"))?;
+        let mut value = HeaderValue::from_bytes(&[b"Bearer ", first].concat())
             .map_err(|_| bad("holds what cannot be a token"))?;
         value.set_sensitive(true);
         Ok(Some(value))
