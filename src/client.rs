@@ -104,6 +104,15 @@ impl Client {
         })
     }
 
+    /// What its source called a version that the daemon published not long ago.
+    pub async fn known(&self, version: &Version) -> Result<Lead> {
+        const OPERATION: &str = "ask for revision";
+        let body = self.get(OPERATION, &format!("v1/versions/{}", version.hex()), MAX_TARGET).await?;
+        let lead: Option<Lead> = serde_json::from_slice(&body).ok();
+        lead.filter(|lead| lead.version == *version)
+            .ok_or_else(|| self.error(ErrorKind::Corrupt, OPERATION, "the answer is not about that version"))
+    }
+
     /// Asks the daemon to sync now.
     pub async fn sync(&self) -> Result<()> {
         let request = self.http.request(Method::POST, self.url("v1/sync"));
@@ -160,9 +169,10 @@ impl Client {
         let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, MAX_TOKEN)).await?;
         let token = read.ok_or_else(|| bad("does not exist"))?;
         // While it is rotated the file may hold the next one too.
-        let first = token.split(u8::is_ascii_whitespace).find(|token| !token.is_empty()).ok_or_else(|| bad("is empty"))?;
-        let mut value = HeaderValue::from_bytes(&[b"Bearer ", first].concat())
-            .map_err(|_| bad("holds what cannot be a token"))?;
+        let first =
+            token.split(u8::is_ascii_whitespace).find(|token| !token.is_empty()).ok_or_else(|| bad("is empty"))?;
+        let mut value =
+            HeaderValue::from_bytes(&[b"Bearer ", first].concat()).map_err(|_| bad("holds what cannot be a token"))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

@@ -68,6 +68,7 @@ pub fn router(endpoints: Endpoints) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/target", get(target::answer).layer(Extension(target::Waiting::new())))
+        .route("/v1/versions/{version}", get(target::known))
         .route("/v1/versions/{version}/manifest", get(manifest).layer(Extension(Turns::new())))
         .route("/v1/sync", post(sync))
         .route("/v1/hooks/{sender}", post(hooks::receive).layer(Extension(hooks::Inbox::new())))
@@ -128,7 +129,7 @@ async fn manifest(
     Path(version): Path<String>,
 ) -> Response {
     let Ok(version) = version.parse::<Version>() else {
-        return problem(StatusCode::BAD_REQUEST, "a version is 64 lower-case hex digits");
+        return no_version();
     };
     let Some(turn) = turns.take().await else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many manifests are being read; ask again");
@@ -210,6 +211,10 @@ async fn harden(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
+}
+
+fn no_version() -> Response {
+    problem(StatusCode::BAD_REQUEST, "a version is 64 lower-case hex digits")
 }
 
 fn problem(status: StatusCode, message: &str) -> Response {

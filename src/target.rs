@@ -38,8 +38,8 @@ pub struct Goal {
 pub enum Target {
     /// The source.
     Head,
-    /// The user.
-    Pin(Goal),
+    /// The user; other daemons may know what the source calls it.
+    Pin(Goal, Option<Arc<Leaders>>),
     /// Other daemons.
     Leader(Arc<Leaders>),
 }
@@ -57,7 +57,12 @@ impl Target {
                 tracing::info!("pinned: the leader is not asked");
             }
             let by = if version.is_some() { "pin_version" } else { "pin_revision" };
-            return Ok(Self::Pin(Goal { version: *version, revision: revision.clone(), by: by.to_owned() }));
+            let goal = Goal { version: *version, revision: revision.clone(), by: by.to_owned() };
+            let leaders = match target.leader.is_empty() {
+                true => None,
+                false => Some(Arc::new(Leaders::new(config, strategy, filter_hash)?)),
+            };
+            return Ok(Self::Pin(goal, leaders));
         }
         match target.mode {
             TargetMode::Head => Ok(Self::Head),
@@ -75,7 +80,7 @@ impl Target {
     pub const fn mode(&self) -> TargetMode {
         match self {
             Self::Head => TargetMode::Head,
-            Self::Pin(_) => TargetMode::Pin,
+            Self::Pin(..) => TargetMode::Pin,
             Self::Leader(_) => TargetMode::Leader,
         }
     }
@@ -94,8 +99,17 @@ impl Target {
     pub async fn aim(&self, interrupt: &Interrupt) -> Result<Aim> {
         match self {
             Self::Head => Ok(Aim::Newest),
-            Self::Pin(goal) => Ok(Aim::Exactly(goal.clone())),
+            Self::Pin(goal, _) => Ok(Aim::Exactly(goal.clone())),
             Self::Leader(leaders) => leaders.aim(interrupt).await,
+        }
+    }
+
+    /// What the source of this pod's strategy calls the version of a pin, if a leader remembers.
+    pub async fn name_of(&self, goal: &Goal, interrupt: &Interrupt) -> Option<Revision> {
+        match (self, goal.version, &goal.revision) {
+            (_, _, Some(revision)) => Some(revision.clone()),
+            (Self::Pin(_, Some(leaders)), Some(version), None) => leaders.name_of(&version, interrupt).await,
+            _ => None,
         }
     }
 

@@ -104,7 +104,8 @@ impl Engine {
     }
 
     /// What the source may still have.
-    async fn find(&self, cx: SyncContext, goal: Goal) -> Result<Wanted> {
+    async fn find(&self, cx: SyncContext, mut goal: Goal) -> Result<Wanted> {
+        goal.revision = self.parts.target.name_of(&goal, &cx.interrupt).await;
         let (strategy, interrupt) = (self.parts.strategy.clone(), cx.interrupt.clone());
         let (context, asked) = (cx.clone(), goal.clone());
         let call = async move { strategy.find(&context, asked.version.as_ref(), asked.revision.as_ref()).await };

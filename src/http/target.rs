@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use dagsync_core::Version;
+use dagsync_core::{Revision, Version};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::{Shared, problem};
+use super::{Shared, no_version, problem};
 use crate::client::Lead;
 use crate::status::Status;
 
@@ -59,12 +59,21 @@ pub(super) async fn answer(
     }
 }
 
+/// What the source called a version that was published here not long ago, for who is pinned to it.
+pub(super) async fn known(State(endpoints): Shared, Path(version): Path<String>) -> Response {
+    let Ok(version) = version.parse::<Version>() else { return no_version() };
+    let status = endpoints.board.read();
+    match status.history.iter().find(|flip| flip.version == version) {
+        Some(flip) => axum::Json(lead(&status, version, flip.revision.clone())).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "this daemon does not remember that version"),
+    }
+}
+
 /// Where those who follow should be; nothing is said before a version is verified.
 fn led(status: &Status) -> Option<Lead> {
-    Some(Lead {
-        version: status.version.filter(|_| status.ready)?,
-        revision: status.revision.clone(),
-        strategy: status.strategy.clone(),
-        filter_hash: status.filter_hash.clone(),
-    })
+    Some(lead(status, status.version.filter(|_| status.ready)?, status.revision.clone()))
+}
+
+fn lead(status: &Status, version: Version, revision: Option<Revision>) -> Lead {
+    Lead { version, revision, strategy: status.strategy.clone(), filter_hash: status.filter_hash.clone() }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, Version, printable};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, Revision, Version, blocking, printable};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -127,13 +127,14 @@ impl Leaders {
     async fn ask(&self, index: usize, client: &mut Option<Client>, after: Option<&Version>) -> Result<Lead> {
         let client = match client {
             Some(client) => client,
-            None => {
-                let (url, settings) = (self.urls[index].clone(), self.client.clone());
-                let make = move |_: &Interrupt| Client::new(&url, &settings);
-                client.insert(dagsync_core::blocking(&Interrupt::never(), "read certificates", make).await?)
-            }
+            None => client.insert(self.client(index).await?),
         };
         client.lead(after, WAIT).await
+    }
+
+    async fn client(&self, index: usize) -> Result<Client> {
+        let (url, settings) = (self.urls[index].clone(), self.client.clone());
+        blocking(&Interrupt::never(), "read certificates", move |_| Client::new(&url, &settings)).await
     }
 
     fn note(&self, index: usize, asked: Result<Lead>) {
@@ -186,6 +187,20 @@ impl Leaders {
                     .with_hint("what is published stays; `target.fallback` says what to do when this lasts"))
             }
         }
+    }
+
+    /// What the source calls a version, as one of them remembers.
+    pub(super) async fn name_of(&self, version: &Version, interrupt: &Interrupt) -> Option<Revision> {
+        for index in 0..self.urls.len() {
+            let ask = async { self.client(index).await?.known(version).await };
+            let asked = interrupt.guard("ask for revision", async { Ok(tokio::time::timeout(LAGGARDS, ask).await) });
+            match asked.await {
+                Ok(Ok(Ok(lead))) if lead.strategy == self.strategy => return lead.revision,
+                Ok(Ok(Err(error))) => tracing::debug!(%error, "a leader does not know the pinned version"),
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Waits until every leader was asked once; after one has answered, not for long.

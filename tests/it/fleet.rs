@@ -3,3 +3,4 @@
 mod follow;
 mod hook;
 mod many;
+mod partition;

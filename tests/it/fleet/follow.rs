@@ -44,6 +44,22 @@ fn a_stamped_version_wins_over_the_leader() {
 }
 
 #[test]
+fn what_the_source_calls_a_pinned_version_is_asked_of_a_leader() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let mut leader = Pod::new(&repo.file_url());
+    let first = repo.version();
+    leader.start_on(&first);
+    repo.write("a.py", "2");
+    repo.commit("second");
+    leader.is_on(&repo.version());
+    let worker = follower(&repo.file_url(), &leader).env("DAGSYNC_PIN_VERSION", &first);
+    worker.once().ended(0, &[&first]);
+    leader.kill();
+    let lost = follower(&repo.file_url(), &leader).env("DAGSYNC_PIN_VERSION", &first).set("timeout", "2s");
+    lost.once().ended(2, &["holds another version than this pod should be on", "should hold", &first]);
+}
+
+#[test]
 fn a_leader_that_stops_is_waited_for_and_one_that_dies_too() {
     let repo = Repo::with(&[("a.py", "1")]);
     let mut leader = Pod::new(&repo.file_url());

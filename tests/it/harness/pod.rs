@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::net;
+use super::netns::Namespace;
 use super::nginx::{Nginx, USER};
 use super::process::{Process, eventually};
 use super::reader::Reader;
@@ -62,6 +63,7 @@ pub(crate) struct Pod {
     settings: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
     user: Option<u32>,
+    namespace: Option<Namespace>,
     process: Option<Process>,
 }
 
@@ -72,7 +74,7 @@ impl Pod {
         let root = folder.path().join("store");
         let port = net::free_port();
         let (settings, environment) = (BTreeMap::new(), BTreeMap::new());
-        let pod = Self { folder, root, port, settings, environment, user: None, process: None };
+        let pod = Self { folder, root, port, settings, environment, user: None, namespace: None, process: None };
         pod.set("source", source)
             .set("period", "200ms")
             .set("backoff.initial", "100ms")
@@ -131,6 +133,14 @@ impl Pod {
         self
     }
 
+    /// Runs in a namespace, where it listens on every address.
+    #[must_use]
+    pub(crate) fn within(mut self, namespace: Namespace) -> Self {
+        self.namespace = Some(namespace);
+        let port = self.port;
+        self.set("http.bind", format!("0.0.0.0:{port}"))
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -183,6 +193,9 @@ impl Pod {
         for (setting, value) in &self.settings {
             command.env(format!("DAGSYNC_{}", setting.to_uppercase().replace('.', "__")), value);
         }
+        if let Some(namespace) = &self.namespace {
+            command = namespace.command(&command);
+        }
         command
     }
 
@@ -221,7 +234,8 @@ impl Pod {
 
     /// One GET.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        net::http(self.port, "GET", path, "")
+        let get = || net::http(self.port, "GET", path, "");
+        self.namespace.as_ref().map_or_else(get, |namespace| namespace.visit(get))
     }
 
     /// One POST with a bearer token.
