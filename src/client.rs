@@ -19,6 +19,10 @@ const REDIRECTS: usize = 3;
 const MAX_STATUS: usize = 1 << 20;
 const MAX_TARGET: usize = 64 << 10;
 const MAX_TOKEN: u64 = 4096;
+/// The longest name of a revision that another daemon is believed.
+const MAX_TEXT: usize = 1024;
+/// Leaders that follow each other, at the most.
+const MAX_CHAIN: usize = 16;
 const MAX_PEM: u64 = 4 << 20;
 /// More than the default limits allow for a tree whose paths have the usual length.
 const MAX_MANIFEST: usize = 128 << 20;
@@ -42,6 +46,21 @@ pub struct Lead {
     pub strategy: String,
     /// The hash of its globs: versions under other ones cannot be compared.
     pub filter_hash: String,
+    /// Itself and the leaders that it follows, by names that no two processes share.
+    #[serde(default)]
+    pub via: Vec<String>,
+}
+
+impl Lead {
+    /// Whether it is short and can be shown.
+    fn is_sane(&self) -> bool {
+        let texts =
+            self.revision.iter().map(Revision::as_str).chain([self.strategy.as_str(), self.filter_hash.as_str()]);
+        self.via.len() <= MAX_CHAIN
+            && texts
+                .chain(self.via.iter().map(String::as_str))
+                .all(|t| t.len() <= MAX_TEXT && !t.contains(char::is_control))
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -92,16 +111,20 @@ impl Client {
     pub async fn lead(&self, after: Option<&Version>, wait: Duration) -> Result<Lead> {
         const OPERATION: &str = "ask leader";
         let mut url = self.url("v1/target");
+        let wait = if after.is_some() { wait } else { Duration::ZERO };
         if let Some(after) = after {
             url.query_pairs_mut()
                 .append_pair("after", &after.to_string())
                 .append_pair("wait", &format!("{}s", wait.as_secs()));
         }
         let request = self.http.request(Method::GET, url).timeout(wait + ANSWER);
-        let body = self.answer(OPERATION, request, MAX_TARGET).await?;
-        serde_json::from_slice(&body).map_err(|e| {
-            self.error(ErrorKind::Corrupt, OPERATION, "the answer is no target of dagsync").with_source(e).retryable()
-        })
+        let body = self.answer(OPERATION, request, MAX_TARGET).await.map_err(|error| match error.kind() {
+            ErrorKind::Unreachable => error.with_hint("it may have no good version yet: see its /v1/status and log"),
+            _ => error,
+        })?;
+        let lead: Option<Lead> = serde_json::from_slice(&body).ok();
+        let wrong = || self.error(ErrorKind::Corrupt, OPERATION, "the answer is no target of dagsync").retryable();
+        lead.filter(Lead::is_sane).ok_or_else(wrong)
     }
 
     /// What its source called a version that the daemon published not long ago.
@@ -109,7 +132,7 @@ impl Client {
         const OPERATION: &str = "ask for revision";
         let body = self.get(OPERATION, &format!("v1/versions/{}", version.hex()), MAX_TARGET).await?;
         let lead: Option<Lead> = serde_json::from_slice(&body).ok();
-        lead.filter(|lead| lead.version == *version)
+        lead.filter(|lead| lead.is_sane() && lead.version == *version)
             .ok_or_else(|| self.error(ErrorKind::Corrupt, OPERATION, "the answer is not about that version"))
     }
 

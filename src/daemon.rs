@@ -15,7 +15,7 @@ use crate::orphans;
 use crate::signal;
 use crate::status::StatusBoard;
 use crate::store::Store;
-use crate::target::Target;
+use crate::target::{Aim, Target};
 
 /// A loop that is silent for this long beyond its longest turn is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,8 +73,11 @@ pub async fn once(config: &Config, name: &str, strategy: Arc<dyn Strategy>, prog
     let token = CancellationToken::new();
     let wake = Wake::default();
     watch_signals(&token, &wake, &config.sync_on_signal)?;
-    let (engine, ..) = assemble(config, name, strategy, progress, &wake, &token)?;
-    run_once(engine, config, &token).await
+    // Who is waited for must not use up the time that the source needs.
+    let mut config = config.clone();
+    config.target.fallback_after = config.target.fallback_after.min(config.timeout / 2);
+    let (engine, ..) = assemble(&config, name, strategy, progress, &wake, &token)?;
+    run_once(engine, &config, &wake, &token).await
 }
 
 fn assemble(
@@ -96,8 +99,8 @@ fn assemble(
         "dagsync {}", env!("CARGO_PKG_VERSION")
     );
     let target = Target::new(config, name, &filter.hash().to_string())?;
-    target.watch(wake, token);
-    board.update(|status| status.target = target.shown(None));
+    target.show(&Ok(Aim::Newest), &board);
+    target.watch(&board, wake, token);
     let parts =
         Parts { name: name.to_owned(), strategy, board: board.clone(), target, metrics: metrics.clone(), progress };
     Ok((Engine::new(config, parts, filter), board, metrics))

@@ -74,6 +74,8 @@ pub struct Engine {
     materialized: Option<Revision>,
     /// What the source called a tree that was not the version that this pod should be on.
     missed: Option<(Revision, Version)>,
+    /// What somebody called a version, and the source did not have.
+    misleading: Option<Revision>,
     /// A version in the store that is not what it was.
     spoiled: Option<Version>,
     /// A check for which the strategy has to bring the tree again.
@@ -130,6 +132,7 @@ impl Engine {
             standing: false,
             materialized: None,
             missed: None,
+            misleading: None,
             spoiled: None,
             recheck: None,
             tampered: false,
@@ -264,7 +267,7 @@ impl Engine {
             Err(error) => {
                 let removal = draft.draft.removal();
                 self.clean_up(draft, &removal).await;
-                return Err(error);
+                return Err(self.doubt(wanted, error));
             }
         };
         Ok(self.note(revision.clone(), brought, start, SyncState::Converged))
@@ -304,7 +307,11 @@ impl Engine {
         let passed = match wanted.check(&version) {
             Ok(()) => self.ask_gate(token, &staged, revision).await,
             Err(error) => {
-                self.missed = Some((revision.clone(), version));
+                if wanted.kept {
+                    self.spoiled = wanted.version();
+                } else {
+                    self.missed = Some((revision.clone(), version));
+                }
                 Err(error)
             }
         };
@@ -364,9 +371,9 @@ impl Engine {
         }
     }
 
-    fn already_there(&self, wanted: &Wanted, start: Instant) -> Option<SyncReport> {
+    fn already_there(&mut self, wanted: &Wanted, start: Instant) -> Option<SyncReport> {
         let revision = &wanted.revision;
-        if self.tampered || self.recheck.is_some() || !self.is_on(wanted) {
+        if !self.is_on(wanted) {
             return None;
         }
         let status = self.parts.board.read();

@@ -117,7 +117,12 @@ pub const SETTINGS: &[Setting] = &[
         "hold",
         "When no leader has answered for `target.fallback_after`: keep the version, follow the source, or end the process.",
     ),
-    Setting::new("target.fallback_after", Kind::Duration, "5m", "How long what a leader said last counts."),
+    Setting::new(
+        "target.fallback_after",
+        Kind::Duration,
+        "5m",
+        "How long what a leader said last counts; `once` waits half of `timeout` at the most.",
+    ),
     Setting::new(
         "pin_version",
         Kind::Text,

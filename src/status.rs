@@ -1,6 +1,6 @@
 //! What the daemon knows of itself, for `/v1/status`, for the probes and for whoever waits for a change.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use dagsync_core::{Change, Digest, Error, Revision, Version, Warning};
@@ -62,6 +62,8 @@ pub struct Status {
     pub node: String,
     /// See `pod`.
     pub component: String,
+    /// A name that no two processes share.
+    pub id: String,
     /// The version of dagsync itself.
     pub dagsync_version: &'static str,
     /// The strategy's name.
@@ -128,17 +130,33 @@ pub struct Target {
     pub version: Option<Version>,
     /// What the source calls it: in mode `head` its newest, when it was last asked.
     pub revision: Option<Revision>,
-    /// The leaders, in mode `leader`, without secrets.
-    pub leaders: Vec<String>,
+    /// The leaders, in mode `leader`.
+    pub leaders: Vec<Leader>,
     /// Whether one of them answers; nothing in the other modes.
     pub leader_up: Option<bool>,
+    /// Who is followed, and whom those follow.
+    #[serde(skip)]
+    pub via: Vec<String>,
+    /// Why it is not known where this pod should be.
+    pub error: Option<String>,
 }
 
 impl Target {
     /// One of which nothing is known yet.
     pub const fn new(mode: TargetMode) -> Self {
-        Self { mode, version: None, revision: None, leaders: Vec::new(), leader_up: None }
+        Self { mode, version: None, revision: None, leaders: Vec::new(), leader_up: None, via: Vec::new(), error: None }
     }
+}
+
+/// A daemon that is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leader {
+    /// Its URL, without secrets.
+    pub url: String,
+    /// What it said last.
+    pub version: Option<Version>,
+    /// Why it does not answer.
+    pub error: Option<String>,
 }
 
 /// A version that became current.
@@ -206,6 +224,12 @@ impl GateResult {
     }
 }
 
+/// A name for this process that no other has.
+pub fn id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| format!("{:016x}", fastrand::u64(..)))
+}
+
 /// The one place where the status is kept; readers never wait for writers.
 #[derive(Debug, Clone)]
 pub struct StatusBoard(Arc<watch::Sender<Arc<Status>>>);
@@ -218,6 +242,7 @@ impl StatusBoard {
             namespace: pod.namespace.clone(),
             node: pod.node.clone(),
             component: pod.component.clone(),
+            id: id().to_owned(),
             dagsync_version: env!("CARGO_PKG_VERSION"),
             strategy: strategy.to_owned(),
             source,
@@ -288,10 +313,11 @@ impl Status {
     fn is_on_target(&self) -> bool {
         match (self.state, self.target.version) {
             (SyncState::Tampered | SyncState::Unsealed | SyncState::Starting, _) => false,
-            // What the writer of the store is on is this pod's too.
-            (SyncState::Standby, _) => true,
+            _ if self.target.error.is_some() => false,
             (_, Some(version)) => self.version == Some(version),
-            (_, None) => self.target.revision.is_none() || self.revision == self.target.revision,
+            // What the writer of the store is on is this pod's too.
+            (SyncState::Standby, None) => true,
+            (_, None) => self.target.revision.is_some() && self.revision == self.target.revision,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, TargetMode};
 use crate::engine::Wake;
-use crate::status;
+use crate::status::{self, StatusBoard};
 
 use leaders::Leaders;
 
@@ -65,7 +65,12 @@ impl Target {
             return Ok(Self::Pin(goal, leaders));
         }
         match target.mode {
-            TargetMode::Head => Ok(Self::Head),
+            TargetMode::Head => {
+                if !target.leader.is_empty() {
+                    tracing::warn!("target.leader is set, but target.mode is head: nobody is followed");
+                }
+                Ok(Self::Head)
+            }
             TargetMode::Pin => Err(wrong("target.mode is pin, but nothing is pinned")
                 .with_hint("set pin_version, or pin_revision, or both")),
             TargetMode::Leader if target.leader.is_empty() => {
@@ -86,10 +91,18 @@ impl Target {
     }
 
     /// Listens to the leaders until `token` is cancelled, and wakes the loop whenever one of them moves.
-    pub fn watch(&self, wake: &Wake, token: &CancellationToken) {
-        if let Self::Leader(leaders) = self {
-            leaders.watch(wake, token);
-        }
+    pub fn watch(&self, board: &StatusBoard, wake: &Wake, token: &CancellationToken) {
+        let Self::Leader(leaders) = self else { return };
+        let (target, board, wake) = (self.clone(), board.clone(), wake.clone());
+        let heard = move |is_news| {
+            if let Self::Leader(leaders) = &target {
+                target.show(&leaders.decide(), &board);
+            }
+            if is_news {
+                wake.wake();
+            }
+        };
+        leaders.watch(Arc::new(heard), token);
     }
 
     /// What the next sync is to bring.
@@ -118,16 +131,31 @@ impl Target {
         matches!(self, Self::Leader(leaders) if leaders.gives_up())
     }
 
-    /// What the status says of it now.
-    pub fn shown(&self, aim: Option<&Aim>) -> status::Target {
+    /// Writes into the status what came of asking. What is known stays as long as nobody says otherwise.
+    pub fn show(&self, aim: &Result<Aim>, board: &StatusBoard) {
+        let shown = self.shown(aim);
+        board.update(|status| {
+            let known = std::mem::replace(&mut status.target, shown);
+            if !matches!(aim, Ok(Aim::Exactly(_))) {
+                (status.target.version, status.target.revision) = (known.version, known.revision);
+            }
+        });
+    }
+
+    fn shown(&self, aim: &Result<Aim>) -> status::Target {
         let mut shown = status::Target::new(self.mode());
-        if let Some(Aim::Exactly(goal)) = aim {
-            shown.version = goal.version;
-            shown.revision.clone_from(&goal.revision);
+        match aim {
+            Ok(Aim::Newest) => {}
+            Ok(Aim::Exactly(goal)) => {
+                shown.version = goal.version;
+                shown.revision.clone_from(&goal.revision);
+            }
+            Err(error) => shown.error = Some(error.to_string()),
         }
         if let Self::Leader(leaders) = self {
-            shown.leaders = leaders.names();
+            shown.leaders = leaders.shown();
             shown.leader_up = Some(leaders.is_heard());
+            shown.via = leaders.via();
         }
         shown
     }

@@ -17,6 +17,8 @@ whatever goes wrong is logged and the pod is left as it is: then its dagsync ask
 import json
 import logging
 import os
+import re
+import time
 import urllib.request
 
 TARGET_URL = "http://127.0.0.1:8466/v1/target"
@@ -43,6 +45,13 @@ def _containers(pod):
     return [*(pod.spec.init_containers or []), *(pod.spec.containers or [])]
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the token to another host."""
+
+    def redirect_request(self, *_):
+        return None
+
+
 def _target():
     request = urllib.request.Request(os.environ.get("DAGSYNC_TARGET_URL", TARGET_URL))
     token_file = os.environ.get("DAGSYNC_CLIENT__TOKEN_FILE")
@@ -50,16 +59,29 @@ def _target():
         with open(token_file, encoding="ascii") as file:
             request.add_header("Authorization", f"Bearer {file.read().split()[0]}")
     # A proxy for the world outside does not know pods.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    end = time.monotonic() + TIMEOUT_SECONDS
+    body = b""
     with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-        return json.loads(answer.read(MAX_BYTES))
+        while piece := answer.read1(MAX_BYTES):
+            body += piece
+            if len(body) > MAX_BYTES or time.monotonic() > end:
+                raise ValueError("the answer is too large or too slow")
+    target = json.loads(body)
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", target["version"]):
+        raise ValueError("the answer names no version")
+    return target
 
 
 def _stamp(containers, target):
     # Only the scheduler has Airflow's client of Kubernetes, not every place that imports this.
     from kubernetes.client import models as k8s
 
-    pin = {"DAGSYNC_PIN_VERSION": target["version"], "DAGSYNC_PIN_REVISION": target.get("revision")}
+    revision = target.get("revision")
+    pin = {
+        "DAGSYNC_PIN_VERSION": target["version"],
+        "DAGSYNC_PIN_REVISION": revision if isinstance(revision, str) else None,
+    }
     for container in containers:
         kept = [e for e in container.env or [] if e.name not in pin]
         container.env = kept + [k8s.V1EnvVar(name=name, value=value) for name, value in pin.items() if value]

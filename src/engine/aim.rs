@@ -24,13 +24,19 @@ impl From<Revision> for Wanted {
 }
 
 impl Wanted {
-    fn version(&self) -> Option<Version> {
+    pub(super) fn version(&self) -> Option<Version> {
         self.goal.as_ref()?.version
     }
 
     /// Whether `found` is what it has to be.
     pub(super) fn check(&self, found: &Version) -> Result<()> {
         match &self.goal {
+            Some(Goal { version: Some(version), .. }) if self.kept && version != found => {
+                Err(Error::new(ErrorKind::Mismatch, "restore", "the store's copy is not what was published")
+                    .retryable()
+                    .with_context("version", version)
+                    .with_hint("somebody touched it; the source is asked for that version"))
+            }
             Some(goal) if goal.version.is_some_and(|version| version != *found) => Err(self.miss(goal, found)),
             _ => Ok(()),
         }
@@ -62,19 +68,29 @@ impl Engine {
     /// What to bring. While nobody says, a touched version is repaired from what the strategy still has; then the error
     /// comes along, for it is still one.
     pub(super) async fn wanted(&mut self, cx: SyncContext, writer: &Writer) -> Result<(Wanted, Option<Error>)> {
-        match (self.ask(cx, writer).await, &self.materialized) {
+        match (self.ask(cx, writer).await, self.known_good()) {
             (Ok(wanted), _) => Ok((wanted, None)),
-            (Err(error), Some(revision)) if self.tampered && error.kind() != ErrorKind::Cancelled => {
-                tracing::warn!(%error, %revision, "the source does not answer; repairing without it");
-                Ok((Wanted::from(revision.clone()), Some(error)))
+            (Err(error), Some(good)) if self.tampered && error.kind() != ErrorKind::Cancelled => {
+                tracing::warn!(%error, revision = %good.revision, "nobody says what to bring; repairing without that");
+                Ok((good, Some(error)))
             }
             (Err(error), _) => Err(error),
         }
     }
 
+    /// What is published, as it was before somebody touched it: brought by this process, or by one before.
+    fn known_good(&self) -> Option<Wanted> {
+        if let Some(revision) = &self.materialized {
+            return Some(Wanted::from(revision.clone()));
+        }
+        let status = self.parts.board.read();
+        let goal = Goal { version: Some(status.version?), revision: None, by: "the store".to_owned() };
+        Some(Wanted { revision: status.revision.clone()?, goal: Some(goal), kept: false })
+    }
+
     async fn ask(&self, cx: SyncContext, writer: &Writer) -> Result<Wanted> {
         let aimed = self.parts.target.aim(&cx.interrupt).await;
-        self.show_target(aimed.as_ref().ok());
+        self.parts.target.show(&aimed, &self.parts.board);
         let goal = match aimed? {
             Aim::Newest => {
                 let revision = self.resolve(cx).await?;
@@ -89,12 +105,18 @@ impl Engine {
             Aim::Exactly(goal) => goal,
         };
         if self.parts.strategy.is_in_place() {
-            return Ok(Wanted { revision: self.resolve(cx).await?, goal: Some(goal), kept: false });
+            let revision = self.resolve(cx).await?;
+            if let (None, Some(pinned)) = (goal.version, goal.revision.as_ref().filter(|pinned| **pinned != revision)) {
+                return Err(Error::new(ErrorKind::Mismatch, "find", "what lies there is not the pinned revision")
+                    .with_context("holds", revision)
+                    .with_context("should hold", pinned));
+            }
+            return Ok(Wanted { revision, goal: Some(goal), kept: false });
         }
         let status = self.parts.board.read();
         if goal.version.is_some() && status.version == goal.version && status.ready && !self.tampered {
-            let named = goal.revision.clone().or_else(|| status.revision.clone());
-            let revision = named.unwrap_or_else(|| Revision::new(goal.by.clone()));
+            // What a leader calls it proves nothing.
+            let revision = status.revision.clone().unwrap_or_else(|| Revision::new(goal.by.clone()));
             return Ok(Wanted { revision, goal: Some(goal), kept: false });
         }
         if let Some(kept) = self.kept(&cx.interrupt, &goal, writer).await? {
@@ -106,6 +128,9 @@ impl Engine {
     /// What the source may still have.
     async fn find(&self, cx: SyncContext, mut goal: Goal) -> Result<Wanted> {
         goal.revision = self.parts.target.name_of(&goal, &cx.interrupt).await;
+        if goal.version.is_some() && self.misleading == goal.revision {
+            goal.revision = None;
+        }
         let (strategy, interrupt) = (self.parts.strategy.clone(), cx.interrupt.clone());
         let (context, asked) = (cx.clone(), goal.clone());
         let call = async move { strategy.find(&context, asked.version.as_ref(), asked.revision.as_ref()).await };
@@ -139,9 +164,9 @@ impl Engine {
 
     /// What the store calls the version that it should be on, if it still has it.
     async fn kept(&self, interrupt: &Interrupt, goal: &Goal, writer: &Writer) -> Result<Option<Revision>> {
-        let Some(version) = goal.version.filter(|version| !self.tampered && self.spoiled != Some(*version)) else {
-            return Ok(None);
-        };
+        let is_touched = |version| self.tampered && self.parts.board.read().version == Some(version);
+        let is_good = |version: &Version| self.spoiled != Some(*version) && !is_touched(*version);
+        let Some(version) = goal.version.filter(is_good) else { return Ok(None) };
         let writer = writer.clone();
         let kept = self.in_store(interrupt, "read store", move |_| Ok(writer.kept(&version))).await?;
         Ok(kept.map(|revision| goal.revision.clone().unwrap_or(revision)))
@@ -161,11 +186,24 @@ impl Engine {
         let (writer, staging, rules) = (writer.clone(), draft.staging.clone(), self.rules.clone());
         let restore = move |interrupt: &Interrupt| writer.restore(&version, &staging, &rules, interrupt);
         let restored = self.in_store(interrupt, "restore", restore).await;
-        if let Err(error) = &restored {
+        if let Err(error) = &restored
+            && matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Changed | ErrorKind::Corrupt)
+        {
             tracing::warn!(%error, %version, "the store's copy is no good; the source is asked");
             self.spoiled = Some(version);
         }
         restored.map(|()| Tree::Staged)
+    }
+
+    /// The name of a version that is known by its content is only a hint: without it the source's newest is tried.
+    pub(super) fn doubt(&mut self, wanted: &Wanted, error: Error) -> Error {
+        let Some(Goal { version: Some(_), revision: Some(hint), .. }) = &wanted.goal else { return error };
+        let is_of_hint = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Changed | ErrorKind::Config);
+        if wanted.kept || *hint != wanted.revision || !is_of_hint {
+            return error;
+        }
+        self.misleading = Some(hint.clone());
+        error.retryable()
     }
 
     /// What did not change must be what is wanted.
@@ -176,25 +214,24 @@ impl Engine {
         }
     }
 
-    /// Whether what is wanted is current.
-    pub(super) fn is_on(&self, wanted: &Wanted) -> bool {
+    /// Whether what is wanted is current, and nobody touched it.
+    pub(super) fn is_on(&mut self, wanted: &Wanted) -> bool {
         match wanted.version() {
             Some(version) if !self.parts.strategy.is_in_place() => {
                 let status = self.parts.board.read();
-                status.ready && status.version == Some(version)
+                let is_on = !self.tampered && status.ready && status.version == Some(version);
+                // Whatever the source holds by now, this is the version that counts.
+                self.recheck = self.recheck.filter(|_| !is_on);
+                is_on
             }
-            _ => self.materialized.as_ref() == Some(&wanted.revision),
+            version => {
+                let is_right = version.is_none() || self.parts.board.read().version == version;
+                !self.tampered
+                    && self.recheck.is_none()
+                    && is_right
+                    && self.materialized.as_ref() == Some(&wanted.revision)
+            }
         }
-    }
-
-    fn show_target(&self, aim: Option<&Aim>) {
-        let shown = self.parts.target.shown(aim);
-        self.parts.board.update(|status| {
-            let known = std::mem::replace(&mut status.target, shown);
-            if !matches!(aim, Some(Aim::Exactly(_))) {
-                (status.target.version, status.target.revision) = (known.version, known.revision);
-            }
-        });
     }
 
     /// Whether the target says that it is time to end.

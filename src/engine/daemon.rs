@@ -85,9 +85,9 @@ pub async fn run_loop(
 ///
 /// # Errors
 /// The last error. What was published before stays.
-pub async fn run_once(engine: Engine, config: &Config, token: &CancellationToken) -> Result<SyncReport> {
+pub async fn run_once(engine: Engine, config: &Config, wake: &Wake, token: &CancellationToken) -> Result<SyncReport> {
     let mut once = Loop::new(engine, config)?;
-    let ended = once.once(token).await;
+    let ended = once.once(wake, token).await;
     once.engine.close().await;
     ended
 }
@@ -98,7 +98,7 @@ impl Loop<'_> {
         if self.settled { self.outputs.finish(token).await } else { Err(Error::cancelled("sync")) }
     }
 
-    async fn once(&mut self, token: &CancellationToken) -> Result<SyncReport> {
+    async fn once(&mut self, wake: &Wake, token: &CancellationToken) -> Result<SyncReport> {
         let deadline = self.next_sync + self.config.timeout;
         loop {
             let error = match self.attempt(token, Some(deadline.into_std())).await {
@@ -124,6 +124,7 @@ impl Loop<'_> {
             }
             tokio::select! {
                 () = token.cancelled() => return Err(error),
+                () = wake.0.notify.notified() => self.next_sync = Instant::now(),
                 () = tokio::time::sleep_until(self.next_sync) => {}
             }
         }
@@ -294,7 +295,9 @@ impl<'a> Loop<'a> {
         match self.config.init_period {
             init_period if !self.settled && !init_period.is_zero() => init_period,
             // The source may have what it should by the next period.
-            _ if error.kind() == ErrorKind::Mismatch && error.is_retryable() => wait.min(self.config.period),
+            _ if error.is_retryable() && matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Changed) => {
+                wait.min(self.config.period)
+            }
             _ if error.is_retryable() => wait,
             _ => wait.max(self.config.period),
         }

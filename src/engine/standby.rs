@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Engine, Parts, SyncReport};
 use crate::status::{Flip, Target};
 use crate::store::{FolderName, ScrubMode, State};
+use crate::target::{Aim, Goal};
 
 impl Engine {
     /// One turn of a pod that was refused the lock: notes who has it and looks where the link leads. `None` when no good
@@ -46,7 +47,30 @@ impl Engine {
             Err(Some(gone)) if !self.tampered => self.note_lost_link(&gone),
             _ => {}
         }
-        Ok(self.found(before.as_ref(), start))
+        let found = self.found(before.as_ref(), start);
+        match &found {
+            Some(report) => self.compare(report, &interrupt).await.map(|()| found),
+            None => Ok(None),
+        }
+    }
+
+    /// What the writer brings is not what this pod should be on, where a pin or a leader says so.
+    async fn compare(&self, found: &SyncReport, interrupt: &Interrupt) -> Result<()> {
+        let aim = self.parts.target.aim(interrupt).await;
+        self.parts.target.show(&aim, &self.parts.board);
+        match aim {
+            Ok(Aim::Exactly(Goal { version: Some(version), by, .. })) if version != found.version => Err(Error::new(
+                ErrorKind::Mismatch,
+                "follow",
+                "the process that writes to the store brings another version",
+            )
+            .retryable()
+            .with_context("holds", found.version)
+            .with_context("should hold", version)
+            .with_context("as said by", by)
+            .with_hint("pods that share a store share a target: give this one the writer's, or a root of its own")),
+            _ => Ok(()),
+        }
     }
 
     fn found(&self, before: Option<&FolderName>, start: Instant) -> Option<SyncReport> {

@@ -12,18 +12,26 @@ use crate::config::{Fallback, TargetMode};
 
 /// A daemon that says what a test wants it to say.
 #[derive(Clone, Default)]
-struct Leader(Arc<Mutex<Option<Lead>>>);
+struct Leader(Arc<Mutex<Option<Lead>>>, Arc<Mutex<Option<Box<dyn Fn() + Send>>>>);
 
 impl Leader {
     fn says(&self, lead: Option<Lead>) {
         *self.0.lock().unwrap() = lead;
     }
 
+    /// Does this before each answer.
+    fn turns(&self, turn: impl Fn() + Send + 'static) {
+        *self.1.lock().unwrap() = Some(Box::new(turn));
+    }
+
     /// Its URL.
     async fn serve(&self) -> String {
         crate::install_crypto();
-        let said = self.0.clone();
+        let (said, turn) = (self.0.clone(), self.1.clone());
         let answer = move || {
+            if let Some(turn) = &*turn.lock().unwrap() {
+                turn();
+            }
             let said = said.lock().unwrap().clone();
             async move {
                 said.map_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response(), |s| axum::Json(s).into_response())
@@ -43,6 +51,7 @@ fn lead(report: &SyncReport) -> Lead {
         revision: Some(report.revision.clone()),
         strategy: "memory".to_owned(),
         filter_hash: Filter::default().hash().to_string(),
+        via: Vec::new(),
     }
 }
 
@@ -141,6 +150,10 @@ async fn leaders_that_disagree_or_read_under_other_globs_move_nobody() {
     assert!(error.to_string().contains("they disagree"), "{error}");
     assert!(error.to_string().contains(&second.version.to_string()), "{error}");
     assert_eq!(story.faults.calls(Call::Materialize), 0);
+    let status = story.board.read();
+    assert!(!status.in_sync && status.target.error.is_some(), "{status:?}");
+    let said: Vec<_> = status.target.leaders.iter().filter_map(|leader| leader.version).collect();
+    assert_eq!(said, [first.version, second.version]);
     one.says(Some(lead(&second)));
     sync_until(&mut engine, &story, second.version).await;
     for leader in [&one, &other] {
@@ -168,7 +181,7 @@ async fn without_a_leader_the_version_is_held_and_then_the_fallback_counts() {
     let error = engine.sync(&story.token, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert_eq!(story.read("a.py"), "1");
-    assert!(!engine.gives_up());
+    assert!(!engine.gives_up() && !story.board.read().in_sync);
 }
 
 #[tokio::test]
@@ -249,4 +262,101 @@ fn settings_of_the_target_that_contradict_each_other_are_refused() {
     };
     refused(TargetMode::Pin, "pin_version");
     refused(TargetMode::Leader, "target.leader");
+}
+
+#[tokio::test]
+async fn the_fallback_counts_when_it_is_due_and_not_at_the_next_period() {
+    let leader = Leader::default();
+    let (mut story, [first, _]) = follower(&[&leader]).await;
+    story.config.period = Duration::from_secs(3600);
+    story.config.target.fallback_after = Duration::from_secs(2);
+    story.config.target.fallback = Fallback::Fail;
+    leader.says(Some(lead(&first)));
+    story.run_until(|status| status.in_sync).await.unwrap();
+    leader.says(None);
+    let ended = run_loop(story.engine(), &story.config, &story.wake, &story.token, Until::Stopped).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn pods_that_lead_each_other_are_told_so() {
+    let leader = Leader::default();
+    let (story, [first, _]) = follower(&[&leader]).await;
+    leader.says(Some(Lead { via: vec!["other".to_owned(), crate::status::id().to_owned()], ..lead(&first) }));
+    let error = story.open().await.sync(&story.token, None).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("this very pod"), "{error}");
+}
+
+#[tokio::test]
+async fn two_daemons_behind_one_url_are_not_followed_back_and_forth_without_end() {
+    let leader = Leader::default();
+    let (story, [first, second]) = follower(&[&leader]).await;
+    let asked = Arc::new(Mutex::new(0));
+    let (other, count) = (leader.clone(), asked.clone());
+    leader.turns(move || {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        other.says(Some(lead(if *count % 2 == 0 { &first } else { &second })));
+    });
+    let _ = story.open().await.sync(&story.token, None).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let asked = *asked.lock().unwrap();
+    assert!((2..10).contains(&asked), "{asked} questions");
+}
+
+#[tokio::test]
+async fn a_pod_that_stands_by_on_another_version_than_its_pin_says_so() {
+    let (mut story, [first, second]) = two_states().await;
+    story.config.pin_version = Some(first.version);
+    story.config.pin_revision = Some(first.revision);
+    let mut writer = story.open().await;
+    writer.sync(&story.token, None).await.unwrap();
+    let mut other = story.afresh();
+    (other.config.pin_version, other.config.pin_revision) = (Some(second.version), None);
+    other.config.timeout = Duration::from_secs(2);
+    let error = run_once(other.engine(), &other.config, &other.wake, &other.token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+    let status = other.board.read();
+    assert!(!status.in_sync && status.target.version == Some(second.version), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_version_of_the_store_that_lost_a_file_is_brought_from_the_source() {
+    let (mut story, [first, _]) = two_states().await;
+    story.source.commit(&[file("b.py", "1")]);
+    story.config.pin_version = Some(first.version);
+    story.config.pin_revision = Some(first.revision.clone());
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    engine.close().await;
+    let old = std::fs::canonicalize(story.config.root.join("current")).unwrap();
+    (story.config.pin_version, story.config.pin_revision) = (None, None);
+    let mut engine = story.open().await;
+    engine.sync(&story.token, None).await.unwrap();
+    engine.close().await;
+    std::fs::set_permissions(&old, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::remove_file(old.join("a.py")).unwrap();
+    story.config.pin_version = Some(first.version);
+    story.config.pin_revision = Some(first.revision.clone());
+    let mut engine = story.open().await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert!(error.to_string().contains("the store's copy"), "{error}");
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().version, first.version);
+}
+
+#[tokio::test]
+async fn a_name_that_the_source_does_not_know_is_only_a_hint() {
+    let (mut story, _) = two_states().await;
+    let newest = story.source.revision().unwrap();
+    let mut head = story.open().await;
+    let version = head.sync(&story.token, None).await.unwrap().version;
+    head.close().await;
+    story.config.root = story.config.root.with_file_name("pinned");
+    let mut story = story.afresh();
+    story.config.pin_version = Some(version);
+    story.config.pin_revision = Some(Revision::new("memory-99"));
+    let mut engine = story.open().await;
+    let error = engine.sync(&story.token, None).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(engine.sync(&story.token, None).await.unwrap().revision, newest);
 }

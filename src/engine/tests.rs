@@ -58,7 +58,7 @@ impl Story {
     fn engine_with(&self, strategy: Arc<dyn Strategy>) -> Engine {
         let (board, metrics, progress) = (self.board.clone(), self.metrics.clone(), Progress::default());
         let target = Target::new(&self.config, "memory", &Filter::default().hash().to_string()).unwrap();
-        target.watch(&self.wake, &self.token);
+        target.watch(&self.board, &self.wake, &self.token);
         let parts = Parts { name: "memory".to_owned(), strategy, board, target, metrics, progress };
         Engine::new(&self.config, parts, Arc::default())
     }
@@ -457,12 +457,12 @@ async fn the_loop_checks_and_repairs_what_is_published() {
 async fn once_tries_again_what_may_pass_and_nothing_else() {
     let story = Story::new(&[file("a.py", "1")]);
     story.faults.next(Call::Resolve, [Fault::Error(ErrorKind::Unreachable), Fault::Error(ErrorKind::Timeout)]);
-    assert!(run_once(story.engine(), &story.config, &story.token).await.unwrap().published);
+    assert!(run_once(story.engine(), &story.config, &story.wake, &story.token).await.unwrap().published);
     story.faults.next(Call::Resolve, [Fault::Error(ErrorKind::Unauthorized)]);
-    let error = run_once(story.engine(), &story.config, &story.token).await.unwrap_err();
+    let error = run_once(story.engine(), &story.config, &story.wake, &story.token).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     story.faults.always(Call::Resolve, Fault::Error(ErrorKind::Unreachable));
-    let error = run_once(story.engine(), &story.config, &story.token).await.unwrap_err();
+    let error = run_once(story.engine(), &story.config, &story.wake, &story.token).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "within the timeout");
 }
 

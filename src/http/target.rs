@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::{Shared, no_version, problem};
 use crate::client::Lead;
-use crate::status::Status;
+use crate::status::{Status, SyncState};
 
 /// Requests that wait at once; one more is answered at once.
 const WAITING: usize = 2048;
@@ -55,7 +55,7 @@ pub(super) async fn answer(
     }
     match led(&endpoints.board.read()) {
         Some(lead) => axum::Json(lead).into_response(),
-        None => problem(StatusCode::SERVICE_UNAVAILABLE, "no verified version is published yet; ask again"),
+        None => problem(StatusCode::SERVICE_UNAVAILABLE, "no verified version is here; see /v1/status"),
     }
 }
 
@@ -69,11 +69,16 @@ pub(super) async fn known(State(endpoints): Shared, Path(version): Path<String>)
     }
 }
 
-/// Where those who follow should be; nothing is said before a version is verified.
+/// Where those who follow should be; nothing is said before a version is verified. What is served from where it lies is
+/// no version of anybody's when somebody touched it.
 fn led(status: &Status) -> Option<Lead> {
+    if status.folder.is_none() && matches!(status.state, SyncState::Tampered | SyncState::Unsealed) {
+        return None;
+    }
     Some(lead(status, status.version.filter(|_| status.ready)?, status.revision.clone()))
 }
 
 fn lead(status: &Status, version: Version, revision: Option<Revision>) -> Lead {
-    Lead { version, revision, strategy: status.strategy.clone(), filter_hash: status.filter_hash.clone() }
+    let via = [status.id.clone()].into_iter().chain(status.target.via.iter().cloned()).collect();
+    Lead { version, revision, strategy: status.strategy.clone(), filter_hash: status.filter_hash.clone(), via }
 }

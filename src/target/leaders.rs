@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Aim, Goal};
 use crate::client::{Client, Lead};
 use crate::config::{ClientSettings, Config, Fallback, redact_url};
-use crate::engine::{Backoff, Wake};
+use crate::engine::Backoff;
+use crate::status;
 
 /// The longest that a question stays open.
 const WAIT: Duration = Duration::from_secs(30);
@@ -22,6 +23,9 @@ const RETRY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the first sync waits for the others after one has answered.
 const LAGGARDS: Duration = Duration::from_secs(5);
+
+/// Told what was heard, and whether it is news.
+pub(super) type Heard = dyn Fn(bool) + Send + Sync;
 
 /// Some daemons, what they said last, and what to do when they say nothing.
 #[derive(Debug)]
@@ -79,47 +83,55 @@ impl Leaders {
         })
     }
 
-    pub(super) fn watch(self: &Arc<Self>, wake: &Wake, token: &CancellationToken) {
+    /// Listens to each until `token` is cancelled, and says what it hears, with whether that is news.
+    pub(super) fn watch(self: &Arc<Self>, heard: Arc<Heard>, token: &CancellationToken) {
         for index in 0..self.urls.len() {
-            let (leaders, wake, token) = (self.clone(), wake.clone(), token.clone());
+            let (leaders, heard, token) = (self.clone(), heard.clone(), token.clone());
             tokio::spawn(async move {
                 tokio::select! {
-                    () = leaders.listen(index, &wake) => {}
+                    () = leaders.listen(index, &*heard) => {}
                     () = token.cancelled() => {}
                 }
             });
         }
     }
 
-    async fn listen(&self, index: usize, wake: &Wake) {
+    async fn listen(&self, index: usize, heard: &Heard) {
         let backoff = Backoff { initial: PAUSE, max: RETRY, jitter: 0.2 };
-        let (mut failures, mut client) = (0, None);
+        let (mut failures, mut hasty, mut overdue, mut client) = (0, 0, false, None);
         let mut last: Option<Lead> = None;
         loop {
             let start = Instant::now();
             let asked = self.ask(index, &mut client, last.as_ref().map(|lead| &lead.version)).await;
-            match asked {
-                Ok(lead) => {
-                    failures = 0;
-                    let is_news = last.as_ref() != Some(&lead);
-                    self.note(index, Ok(lead.clone()));
-                    last = Some(lead);
-                    if is_news {
-                        wake.wake();
-                    } else if start.elapsed() < PAUSE {
-                        tokio::time::sleep(PAUSE).await;
-                    }
+            let is_other = asked.as_ref().is_ok_and(|lead| last.as_ref() != Some(lead));
+            let is_news = is_other || (failures == 0) != asked.is_ok();
+            // One that answers at once again and again does not know how to wait, or is two with one name.
+            hasty = if asked.is_ok() && start.elapsed() < PAUSE { hasty + 1 } else { 0 };
+            let were_silent = failures > 0;
+            if let Err(error) = &asked {
+                // Certificates may have been renewed since.
+                client = None;
+                failures += 1;
+                if failures == 1 {
+                    tracing::warn!(%error, "a leader does not answer");
                 }
-                Err(error) => {
-                    // Certificates may have been renewed since.
-                    client = None;
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::warn!(%error, "a leader does not answer");
-                    }
-                    self.note(index, Err(error));
-                    tokio::time::sleep(backoff.after(failures, fastrand::f64())).await;
+            } else {
+                if were_silent {
+                    tracing::info!(leader = redact_url(&self.urls[index]), "the leader answers again");
                 }
+                failures = 0;
+            }
+            last = asked.as_ref().ok().cloned().or(last);
+            self.note(index, asked);
+            let was_overdue = std::mem::replace(&mut overdue, self.is_overdue());
+            heard(is_news || was_overdue != overdue);
+            match (failures, hasty) {
+                (0, 0 | 1) => {}
+                (0, hasty) => {
+                    let patience = Backoff { max: WAIT, ..backoff };
+                    tokio::time::sleep(patience.after(hasty - 1, fastrand::f64())).await;
+                }
+                (failures, _) => tokio::time::sleep(backoff.after(failures, fastrand::f64())).await,
             }
         }
     }
@@ -156,14 +168,26 @@ impl Leaders {
 
     pub(super) async fn aim(&self, interrupt: &Interrupt) -> Result<Aim> {
         interrupt.guard("ask leader", self.first_answers()).await?;
+        self.decide()
+    }
+
+    /// What follows from what was heard.
+    pub(super) fn decide(&self) -> Result<Aim> {
         let word = self.word();
         let follows_the_source =
             matches!(word, Word::Silence(_)) && self.fallback == Fallback::Head && self.is_overdue();
-        if self.noted.swap(follows_the_source, Relaxed) != follows_the_source {
-            tracing::warn!(follows_the_source, "no leader has answered for long, or one does again");
+        match (self.noted.swap(follows_the_source, Relaxed), follows_the_source) {
+            (false, true) => tracing::warn!("no leader has answered for long: following the source"),
+            (true, false) => tracing::info!("a leader answers again: following it"),
+            _ => {}
         }
         match word {
             _ if follows_the_source => Ok(Aim::Newest),
+            Word::Agreed(lead) if lead.via.iter().any(|id| id == status::id()) => {
+                Err(Error::new(ErrorKind::Config, "ask leader", "the leader is this very pod, or follows it")
+                    .with_context("leader", self.names().join(", "))
+                    .with_hint("one pod has to lead: give it target.mode head"))
+            }
             Word::Agreed(lead) if lead.filter_hash != self.filter_hash => Err(Error::new(
                 ErrorKind::Config,
                 "ask leader",
@@ -218,6 +242,21 @@ impl Leaders {
     /// Who is listened to, without secrets.
     pub(super) fn names(&self) -> Vec<String> {
         self.urls.iter().map(|url| redact_url(url)).collect()
+    }
+
+    /// What the status says of each.
+    pub(super) fn shown(&self) -> Vec<status::Leader> {
+        let shown = |(slot, url): (&Slot, String)| status::Leader {
+            url,
+            version: slot.said.as_ref().map(|(lead, _)| lead.version),
+            error: slot.error.clone(),
+        };
+        self.slots.borrow().iter().zip(self.names()).map(shown).collect()
+    }
+
+    /// Those whose word counts, and whom they follow.
+    pub(super) fn via(&self) -> Vec<String> {
+        if let Word::Agreed(lead) = self.word() { lead.via } else { Vec::new() }
     }
 
     pub(super) fn is_heard(&self) -> bool {

@@ -164,15 +164,17 @@ impl Strategy for Git {
     async fn find(
         &self,
         _: &SyncContext,
-        _: Option<&Version>,
+        version: Option<&Version>,
         revision: Option<&Revision>,
     ) -> Result<Option<Revision>> {
         let Some(revision) = revision else { return Ok(None) };
-        let commit = refs::commit_id(revision.as_str())?.ok_or_else(|| {
-            Error::new(ErrorKind::Config, "find", format!("{revision} is not a full commit id"))
-                .with_hint("give all of its digits; a branch or a tag belongs in git.ref")
-        })?;
-        Ok(Some(Revision::new(commit.to_string())))
+        match refs::commit_id(revision.as_str()) {
+            Ok(Some(commit)) => Ok(Some(Revision::new(commit.to_string()))),
+            // What another strategy calls that version.
+            _ if version.is_some() => Ok(None),
+            _ => Err(Error::new(ErrorKind::Config, "find", format!("{revision} is not a full commit id"))
+                .with_hint("give all of its digits; a branch or a tag belongs in git.ref")),
+        }
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, staging: &Staging) -> Result<Tree> {

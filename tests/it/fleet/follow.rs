@@ -154,3 +154,22 @@ fn a_follower_on_another_kind_of_source_moves_when_its_own_source_has_the_leader
     write("3");
     pod.is_on(&repo.version());
 }
+
+#[test]
+fn a_full_check_of_a_follower_does_not_ask_for_what_its_source_held_before() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let mut leader = Pod::new(&repo.file_url());
+    let volume = tempfile::tempdir().unwrap();
+    std::fs::write(volume.path().join("a.py"), "1").unwrap();
+    leader.start_on(&repo.version());
+    let mut pod = follower(volume.path().to_str().unwrap(), &leader)
+        .set("period", "200ms")
+        .set("volume.settle", "0s")
+        .set("scrub.interval", "200ms")
+        .set("scrub.full_every", "1");
+    pod.start_on(&repo.version());
+    std::fs::write(volume.path().join("a.py"), "ahead").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let status = pod.status().unwrap();
+    assert_eq!((&status["state"], &status["last_error"]), (&"converged".into(), &serde_json::Value::Null), "{status}");
+}

@@ -28,6 +28,7 @@ fn flip_to(status: &Value, version: &str) -> SystemTime {
     flips(status).into_iter().find(|(to, _)| to == version).unwrap_or_else(|| panic!("{version}: {status}")).1
 }
 
+#[allow(clippy::print_stdout, reason = "the skew is for whoever runs it with --nocapture, and fails no test")]
 #[test]
 fn a_hundred_followers_are_on_each_version_right_after_their_leader_and_on_no_other() {
     let repo = Repo::with(&[("a.py", "0"), ("b.py", "0")]);
