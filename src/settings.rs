@@ -183,7 +183,7 @@ pub const SETTINGS: &[Setting] = &[
         "fleet.kubernetes.selector",
         Kind::Text,
         "",
-        "The labels of pods that should run dagsync, such as `tier=airflow,component!=worker`; empty: Kubernetes is not asked.",
+        "The labels of pods that should run dagsync, such as `tier=airflow,component in (scheduler,worker)`; empty: Kubernetes is not asked.",
     ),
     Setting::new(
         "fleet.kubernetes.namespace",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -35,13 +35,8 @@ pub(super) async fn find(fleet: &Fleet) -> Result<Vec<Found>> {
         return Ok(Vec::new());
     }
     let dns = Dns::new(fleet).await?;
-    let mut found = Vec::new();
-    for name in &fleet.dns {
-        let asked = tokio::time::timeout(TIME, dns.find(name, fleet)).await;
-        let asked = asked.unwrap_or_else(|_| Err(dns.silent(name)));
-        found.extend(asked.map_err(|e| e.with_context("name", name).with_context("server", &dns.servers))?);
-    }
-    Ok(found)
+    let all = fleet.dns.iter().map(|name| dns.find(name, fleet));
+    Ok(try_join_all(all).await?.into_iter().flatten().collect())
 }
 
 /// Whom to ask, and for which names.
@@ -82,7 +77,11 @@ impl Dns {
     }
 
     async fn find(&self, name: &str, fleet: &Fleet) -> Result<Vec<Found>> {
-        if name.starts_with('_') { self.services(name, fleet).await } else { self.addresses(name, fleet).await }
+        let find = async {
+            if name.starts_with('_') { self.services(name, fleet).await } else { self.addresses(name, fleet).await }
+        };
+        let found = tokio::time::timeout(TIME, find).await.unwrap_or_else(|_| Err(silent()));
+        found.map_err(|e| e.with_context("name", name).with_context("server", &self.servers))
     }
 
     async fn addresses(&self, name: &str, fleet: &Fleet) -> Result<Vec<Found>> {
@@ -131,9 +130,10 @@ impl Dns {
                 return Ok(good);
             }
             // A search domain that fails must not hide the name behind it, nor be taken for its absence.
-            failed = failed.or_else(|| bad.into_iter().filter_map(Result::err).find(|e| !e.is_no_records_found()));
+            let error = bad.into_iter().filter_map(Result::err).find(|e| !e.is_no_records_found());
+            failed = failed.or_else(|| error.map(|e| unreachable(e).with_context("asked for", &name)));
         }
-        Err(failed.map_or_else(|| absent(types), unreachable))
+        Err(failed.unwrap_or_else(|| absent(types)))
     }
 
     /// The full names that `name` may mean, as resolv.conf(5) has it.
@@ -150,11 +150,6 @@ impl Dns {
         let is_long = usize::from(name.num_labels()) > self.ndots;
         names.insert(if is_long { 0 } else { names.len() }, name.append_domain(&Name::root()).map_err(bad)?);
         Ok(names)
-    }
-
-    fn silent(&self, name: &str) -> Error {
-        let message = format!("no answer about {name:?} within {}s", TIME.as_secs());
-        Error::new(ErrorKind::Timeout, OPERATION, message).with_hint(CHECK_SERVER)
     }
 }
 
@@ -198,6 +193,11 @@ fn absent(types: &[RecordType]) -> Error {
         "a headless Service has a name only while a pod behind it is ready: set publishNotReadyAddresses on it to see \
          all; otherwise check fleet.dns and the Service's selector",
     )
+}
+
+fn silent() -> Error {
+    let message = format!("no answer within {}s", TIME.as_secs());
+    Error::new(ErrorKind::Timeout, OPERATION, message).with_hint(CHECK_SERVER)
 }
 
 fn unreachable(error: NetError) -> Error {

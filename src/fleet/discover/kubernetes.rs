@@ -159,8 +159,8 @@ impl Api {
             StatusCode::FORBIDDEN => {
                 let message = format!("this account may not list pods in namespace {namespace:?}");
                 error(ErrorKind::Unauthorized, &message).permanent().with_hint(format!(
-                    "a Role in {namespace} with apiGroups [\"\"], resources [\"pods\"], verbs [\"list\"], bound to this \
-                     pod's ServiceAccount, allows it"
+                    "a Role in {namespace} with apiGroups [\"\"], resources [\"pods\"], verbs [\"list\"], bound to that \
+                     account, allows it"
                 ))
             }
             StatusCode::BAD_REQUEST => error(ErrorKind::Config, "the Kubernetes API does not understand the question")

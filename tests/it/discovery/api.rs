@@ -121,7 +121,7 @@ impl Cluster {
     }
 
     fn list(&mut self, selector: &str, limit: Option<String>, token: Option<String>) -> Reply {
-        if selector.contains('(') {
+        if selector.contains('(') && !selector.ends_with(')') {
             return status(400, "BadRequest", "unable to parse requirement: found '', expected: ',' or ')'");
         }
         if token.is_some() && self.forgets > 0 {
@@ -140,12 +140,21 @@ impl Cluster {
     }
 }
 
-/// Equality alone, of what selectors may ask for.
+/// What of selectors the tests ask for: `a=b`, `a!=b` and, at the end, `a in (b,c)`.
 fn matches(pod: &Value, selector: &str) -> bool {
-    selector.split(',').all(|term| match term.split_once("!=") {
-        Some((name, value)) => pod["metadata"]["labels"][name] != value,
-        None => term.split_once('=').is_some_and(|(name, value)| pod["metadata"]["labels"][name] == value),
-    })
+    let label = |name: &str| pod["metadata"]["labels"][name].as_str().unwrap_or_default();
+    let (rest, is_in) = match selector.split_once(" in (") {
+        Some((before, set)) => {
+            let (rest, name) = before.rsplit_once(',').unwrap_or(("", before));
+            (rest, set.trim_end_matches(')').split(',').any(|value| value == label(name)))
+        }
+        None => (selector, true),
+    };
+    is_in
+        && rest.split(',').filter(|term| !term.is_empty()).all(|term| match term.split_once("!=") {
+            Some((name, value)) => label(name) != value,
+            None => term.split_once('=').is_some_and(|(name, value)| label(name) == value),
+        })
 }
 
 /// A pod that runs Airflow and dagsync, with what else the API says of one.

@@ -114,17 +114,24 @@ fn names_are_short_as_in_a_pod() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("hosts"), format!("10.0.0.1 {NAME}\n")).unwrap();
-    let resolv =
-        "search airflow.svc.cluster.local svc.cluster.local cluster.local\nnameserver 127.0.0.1\noptions ndots:5\n";
+    // The node's own domain comes last there; nobody here is responsible for it.
+    let search = "airflow.svc.cluster.local svc.cluster.local cluster.local corp.example";
+    let resolv = format!("search {search}\nnameserver 127.0.0.1\noptions ndots:5\n");
     std::fs::write(at("resolv.conf"), resolv).unwrap();
     let dnsmasq = format!("{:?}", Dnsmasq::command(&at("hosts"), 53)).replace("--keep-in-foreground", "--quiet-dhcp");
     std::fs::write(at("start"), format!("{dnsmasq} 2>/dev/null\nexec \"$@\"\n")).unwrap();
     shell(folder.path(), "chmod 755 .");
-    for name in ["dagsync", "dagsync.airflow", "dagsync.airflow.svc", NAME, &format!("{NAME}.")] {
+    let found = |name: &str| {
         let mut pod = Command::new("bwrap");
         pod.args(["--die-with-parent", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "--ro-bind"]);
         pod.arg(at("resolv.conf")).arg("/etc/resolv.conf").arg("bash").arg(at("start"));
         myself(&mut pod);
-        assert_eq!(found_by(pod, &[("fleet.dns", name)]).unwrap(), ["10.0.0.1 http://10.0.0.1:8466 running"], "{name}");
+        found_by(pod, &[("fleet.dns", name)])
+    };
+    for name in ["dagsync", "dagsync.airflow", "dagsync.airflow.svc", NAME, &format!("{NAME}.")] {
+        assert_eq!(found(name).unwrap(), ["10.0.0.1 http://10.0.0.1:8466 running"], "{name}");
     }
+    // Whether a name is in a domain that fails nobody can say; a dot at its end leaves domains out.
+    fails(&found("gone.airflow.svc.cluster.local"), &["no answer", "Refused", "cluster.local.corp.example"]);
+    fails(&found("gone.airflow.svc.cluster.local."), &["not-found", "there is no such name"]);
 }

@@ -39,7 +39,7 @@ fn pods_of_every_kind() {
     done["status"]["phase"] = "Succeeded".into();
     let others = vec![pod("scheduler", "scheduler", "10.0.0.1"), pod("redis", "redis", "10.0.0.5")];
     let api = Api::of([others, vec![starting, leaving, without, done]].concat());
-    let selector = ("fleet.kubernetes.selector", "tier=airflow,component!=redis");
+    let selector = ("fleet.kubernetes.selector", "tier=airflow,component in (scheduler,worker,webserver)");
     assert_eq!(
         found_by(api.person(), &[selector]).unwrap(),
         [
