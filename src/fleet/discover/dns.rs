@@ -112,8 +112,12 @@ impl Dns {
         let along = answer.additionals().iter().filter(|record| record.name == srv.target);
         let mut ips: Vec<IpAddr> = addresses(along).collect();
         if ips.is_empty() {
-            let asked = self.search(&format!("{target}."), &[RecordType::A, RecordType::AAAA]).await?;
-            ips = addresses(asked.iter().flat_map(Lookup::answers)).collect();
+            match self.search(&format!("{target}."), &[RecordType::A, RecordType::AAAA]).await {
+                Ok(asked) => ips.extend(addresses(asked.iter().flat_map(Lookup::answers))),
+                // The pod went in between, or it should be there and is not: whoever asks it will see.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
         }
         Ok(pod_of(target, srv.port, &ips, fleet))
     }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use super::{Found, MAX_PEERS};
-use crate::config::Fleet;
+use crate::config::{Fleet, redact_url};
 
 mod pod;
 
@@ -179,15 +179,12 @@ impl Api {
 async fn connect() -> Result<(Client, String)> {
     let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
     let mut config = match is_pod {
-        true => Config::incluster().map_err(|e| {
-            Error::new(ErrorKind::Config, OPERATION, "this pod has no way to the Kubernetes API").with_source(e)
-                .with_hint("mount the ServiceAccount's token (automountServiceAccountToken), or empty fleet.kubernetes.selector")
-        })?,
+        true => Config::incluster().map_err(|e| no_account(&e))?,
         false => Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|e| no_kubeconfig(&e))?,
     };
     // How often and how long to try again is decided here, in one place.
     config.default_retry = false;
-    let server = config.cluster_url.to_string();
+    let server = redact_url(&config.cluster_url.to_string());
     // Errors of a log-in program hold what it printed, which may be a token.
     let client = Client::try_from(config).map_err(|_| {
         Error::new(ErrorKind::Unauthorized, OPERATION, "the credentials for the Kubernetes API cannot be used")
@@ -195,6 +192,14 @@ async fn connect() -> Result<(Client, String)> {
             .with_context("server", &server)
     })?;
     Ok((client, server))
+}
+
+/// kube's errors name their causes themselves, so they are no sources here: each would be said twice.
+fn no_account(error: &impl std::fmt::Display) -> Error {
+    let message = format!("this pod has no way to the Kubernetes API: {error}");
+    Error::new(ErrorKind::Config, OPERATION, message).with_hint(
+        "mount the ServiceAccount's token (automountServiceAccountToken), or empty fleet.kubernetes.selector",
+    )
 }
 
 /// Quotes nothing of the file: it holds credentials.
@@ -248,11 +253,12 @@ fn nobody() -> Error {
 }
 
 fn unreachable(error: kube::Error) -> Error {
-    let failed = Error::new(ErrorKind::Unreachable, OPERATION, "the Kubernetes API gives no answer");
+    const MESSAGE: &str = "the Kubernetes API gives no answer";
+    let failed = |message: &str| Error::new(ErrorKind::Unreachable, OPERATION, message);
     match error {
-        kube::Error::Service(cause) => failed.with_source(cause),
+        kube::Error::Service(cause) => failed(MESSAGE).with_source(cause),
         // Errors of a log-in program hold what it printed, which may be a token.
-        kube::Error::Auth(_) => failed.with_hint("check the credentials with `kubectl get pods`"),
-        other => failed.with_source(other),
+        kube::Error::Auth(_) => failed(MESSAGE).with_hint("check the credentials with `kubectl get pods`"),
+        other => failed(&format!("{MESSAGE}: {other}")),
     }
 }

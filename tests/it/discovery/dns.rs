@@ -52,14 +52,20 @@ fn srv_records_know_names_and_ports() {
     let (named, dashed) = (format!("airflow-worker-0.{NAME}"), format!("10-0-0-8.{NAME}"));
     let hosts = format!("10.0.0.7 {named}\n10.0.0.8 {dashed}\n");
     let service = format!("_http._tcp.{NAME}");
-    let server = Dnsmasq::serving(&hosts, &[format!("{service},{named},8470"), format!("{service},{dashed},8471")]);
+    let gone = format!("airflow-worker-1.{NAME}");
+    let services = [(&named, 8470), (&dashed, 8471), (&gone, 8470)];
+    let server = Dnsmasq::serving(&hosts, &services.map(|(target, port)| format!("{service},{target},{port}")));
     let address = server.address();
     let settings = [("fleet.dns", service.as_str()), ("fleet.dns_server", &address)];
     let lines: Vec<String> = found(&settings).unwrap().iter().map(line).collect();
     assert_eq!(
         lines,
-        ["10.0.0.8 http://10.0.0.8:8471 running", "airflow-worker-0 http://10.0.0.7:8470 running"],
-        "the second has no name of its own"
+        [
+            "10.0.0.8 http://10.0.0.8:8471 running",
+            "airflow-worker-0 http://10.0.0.7:8470 running",
+            &format!("airflow-worker-1 http://{gone}:8470 running"),
+        ],
+        "the first has no name of its own, the last no address"
     );
     let settings = [&settings[..], &[("fleet.scheme", "https")]].concat();
     let lines: Vec<String> = found(&settings).unwrap().iter().map(line).collect();
