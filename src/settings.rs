@@ -161,6 +161,48 @@ pub const SETTINGS: &[Setting] = &[
         "The URLs of the fleet's daemons, for `dagsync drift` and the status page.",
     ),
     Setting::new(
+        "fleet.dns",
+        Kind::List,
+        "",
+        "DNS names of the fleet: a headless Service's, or `_port._tcp.` before it for its SRV records, which know the port.",
+    ),
+    Setting::new(
+        "fleet.dns_server",
+        Kind::Text,
+        "",
+        "The DNS server that is asked for them, `address` or `address:port`; empty: as `/etc/resolv.conf` says.",
+    ),
+    Setting::new(
+        "fleet.port",
+        Kind::Integer,
+        "8466",
+        "The port of a daemon whose port neither an SRV record nor its pod tells.",
+    ),
+    Setting::new(
+        "fleet.scheme",
+        Kind::Choice(&["http", "https"]),
+        "http",
+        "How daemons are asked that were found by DNS or Kubernetes.",
+    ),
+    Setting::new(
+        "fleet.kubernetes.selector",
+        Kind::Text,
+        "",
+        "The labels of pods that should run dagsync, such as `tier=airflow,component in (scheduler,worker)`; empty: Kubernetes is not asked.",
+    ),
+    Setting::new(
+        "fleet.kubernetes.namespace",
+        Kind::Text,
+        "",
+        "The namespace of those pods; empty: this pod's, or that of the kubeconfig's context.",
+    ),
+    Setting::new(
+        "fleet.kubernetes.container",
+        Kind::List,
+        "dagsync,git-sync",
+        "The names of the containers that run dagsync; a pod without one of them is missing dagsync.",
+    ),
+    Setting::new(
         "http.bind",
         Kind::Text,
         "0.0.0.0:8466",

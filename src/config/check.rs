@@ -68,6 +68,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("timeout", !config.timeout.is_zero(), "must be more than 0s")?;
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
+    check("fleet.port", config.fleet.port != 0, "must be from 1 to 65535")?;
     limits(config, &check)?;
     commands(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;

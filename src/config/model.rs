@@ -8,7 +8,7 @@ use dagsync_core::{Limits, SymlinkPolicy};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 
-use super::Bind;
+use super::{Bind, Fleet};
 
 /// Everything that `run` and `once` need to know. The table in `settings.rs` documents each field.
 #[derive(Debug, Clone, Deserialize)]
@@ -230,13 +230,6 @@ pub struct ClientSettings {
     pub cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub key_file: Option<PathBuf>,
-}
-
-/// Who belongs to the fleet, for `dagsync drift` and the status page.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Fleet {
-    /// URLs of daemons.
-    pub peers: Vec<Source>,
 }
 
 /// The HTTP listener.

@@ -1,6 +1,7 @@
 //! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
 
 mod bindfs;
+mod dnsmasq;
 mod faultfs;
 mod gate;
 mod net;
@@ -19,6 +20,7 @@ mod tree;
 mod web;
 
 pub(crate) use bindfs::Bindfs;
+pub(crate) use dnsmasq::Dnsmasq;
 pub(crate) use faultfs::FaultFs;
 pub(crate) use gate::Gate;
 pub(crate) use net::{free_port, http, request};

@@ -9,6 +9,7 @@
 mod confined;
 mod crash;
 mod daemon;
+mod discovery;
 mod disk;
 mod docs;
 mod first;
