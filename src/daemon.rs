@@ -71,10 +71,23 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>, until
 /// Why the source's tree is not published. An older version stays published if there was one.
 pub async fn once(config: &Config, name: &str, strategy: Arc<dyn Strategy>, progress: Progress) -> Result<SyncReport> {
     let token = CancellationToken::new();
-    let wake = Wake::default();
-    watch_signals(&token, &wake, &config.sync_on_signal)?;
-    let (engine, ..) = assemble(config, name, strategy, progress, &wake, &token)?;
-    run_once(engine, config, &token).await
+    watch_signals(&token, &Wake::default(), &config.sync_on_signal)?;
+    bring(config, name, strategy, progress, &token).await
+}
+
+/// The same for a caller who listens to signals himself.
+///
+/// # Errors
+/// As [`once`].
+pub async fn bring(
+    config: &Config,
+    name: &str,
+    strategy: Arc<dyn Strategy>,
+    progress: Progress,
+    token: &CancellationToken,
+) -> Result<SyncReport> {
+    let (engine, ..) = assemble(config, name, strategy, progress, &Wake::default(), token)?;
+    run_once(engine, config, token).await
 }
 
 fn assemble(
