@@ -2,6 +2,7 @@
 
 mod bind;
 mod check;
+mod drift;
 mod layers;
 mod loaded;
 mod model;
@@ -10,6 +11,7 @@ mod table;
 mod value;
 
 pub use bind::Bind;
+pub use drift::Drift;
 pub(crate) use layers::is_service_link;
 pub use layers::{Flag, Inputs};
 pub use loaded::{Effective, Loaded};

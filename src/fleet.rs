@@ -5,6 +5,8 @@ pub mod ask;
 pub mod check;
 pub mod compare;
 pub mod discover;
+#[cfg(test)]
+mod fixture;
 pub mod judge;
 pub mod post;
 pub mod reference;

@@ -29,19 +29,19 @@ pub(super) async fn run(registry: &Registry, global: &Global, args: DriftArgs, i
         return drift.watch(&interrupt).await;
     }
     let report = drift.settled(&interrupt).await?;
-    let told = drift.publish(&report, true).await;
+    let mut failed = drift.publish(&report, true).await;
     let answer = drift.answer(&report);
-    match told.into_iter().next() {
-        // What was found is shown all the same, and counts for more.
-        Some(error) if answer.exit == Exit::Fine => {
+    // What was found is shown all the same, and counts for more.
+    match failed.pop() {
+        Some(last) if answer.exit == Exit::Fine => {
+            failed.iter().for_each(warn);
             answer.print();
-            Err(error)
+            Err(last)
         }
-        Some(error) => {
-            warn(error);
+        last => {
+            failed.iter().chain(&last).for_each(warn);
             Ok(answer)
         }
-        None => Ok(answer),
     }
 }
 

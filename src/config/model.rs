@@ -8,7 +8,7 @@ use dagsync_core::{Limits, SymlinkPolicy};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 
-use super::Bind;
+use super::{Bind, Drift};
 
 /// Everything that `run` and `once` need to know. The table in `settings.rs` documents each field.
 #[derive(Debug, Clone, Deserialize)]
@@ -241,37 +241,6 @@ pub struct Fleet {
     pub peers: Vec<Source>,
 }
 
-/// How the fleet is compared.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Drift {
-    /// Where everybody should be, as it is written; empty: the leader where there is one, else the majority.
-    pub reference: String,
-    /// For how long two pods may be on different versions.
-    #[serde(with = "humantime_serde")]
-    pub grace: Duration,
-    /// The longest that one daemon is waited for.
-    #[serde(with = "humantime_serde")]
-    pub timeout: Duration,
-    /// Daemons that are asked at once.
-    pub concurrency: usize,
-    /// Time between two checks of `--watch`.
-    #[serde(with = "humantime_serde")]
-    pub interval: Duration,
-    /// Where findings are posted.
-    pub webhook_url: Source,
-    /// The file with that URL.
-    #[serde(deserialize_with = "empty_is_none")]
-    pub webhook_url_file: Option<PathBuf>,
-    /// A Pushgateway.
-    pub pushgateway: Source,
-    /// Metrics for node_exporter.
-    #[serde(deserialize_with = "empty_is_none")]
-    pub prometheus_file: Option<PathBuf>,
-    /// Markdown.
-    #[serde(deserialize_with = "empty_is_none")]
-    pub summary_file: Option<PathBuf>,
-}
-
 /// The HTTP listener.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Http {
@@ -392,7 +361,7 @@ pub struct Pod {
     pub component: String,
 }
 
-fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(super) fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
 }

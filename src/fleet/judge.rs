@@ -9,7 +9,7 @@ use super::answer::{Answer, Stay};
 use super::ask::{Asked, Said};
 use super::discover::Phase;
 use super::reference::{Basis, By, Standard, is_comparable};
-use super::report::{Report, State, Verdict};
+use super::report::{Report, State, Verdict, revision};
 
 /// Candidates that a pod which is on none of them is compared with.
 const COMPARED: usize = 8;
@@ -87,7 +87,7 @@ impl Judge<'_> {
 
     /// What may be the reason where no error is.
     fn excuse(&self, answer: &Answer) -> String {
-        let revision = answer.revision.as_deref().unwrap_or("an unnamed revision");
+        let revision = answer.revision.as_deref().map_or_else(|| "an unnamed revision".to_owned(), revision);
         match answer.target_mode.as_str() {
             "pin" => format!("it is pinned to {revision}"),
             "leader" => format!("it follows a leader that is elsewhere, or has not moved yet; it is at {revision}"),

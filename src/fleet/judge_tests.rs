@@ -1,48 +1,12 @@
-use dagsync_core::Digest;
 use proptest::prelude::*;
 
 use super::super::discover::Peer;
+use super::super::fixture::{ago, answer, leader, now, pod, silent, v};
 use super::super::reference::Head;
 use super::super::report::Finding;
 use super::*;
 
 const GRACE: Duration = Duration::from_secs(60);
-
-fn v(n: u64) -> Version {
-    Digest::of(n.to_string()).into()
-}
-
-/// The moment `seconds` before the check.
-fn ago(seconds: u64) -> SystemTime {
-    now() - Duration::from_secs(seconds)
-}
-
-fn now() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
-}
-
-/// A converged pod that came to these versions so many seconds ago, the newest first.
-fn answer(stays: &[(u64, u64)]) -> Answer {
-    let timeline: Vec<_> = stays.iter().map(|(n, seconds)| Stay { from: ago(*seconds), version: v(*n) }).collect();
-    let (version, revision) = (timeline.first().map(|stay| stay.version), stays.first().map(|(n, _)| format!("r{n}")));
-    let (filter_hash, state) = ("usual".to_owned(), "converged".to_owned());
-    Answer { version, revision, filter_hash, state, timeline, since: Some(ago(5_000)), ..Answer::default() }
-}
-
-fn pod(name: &str, answer: Answer) -> Asked {
-    let answer = Answer { pod: name.to_owned(), ..answer };
-    let peer = Peer::at(&format!("http://{name}:8466"));
-    Asked { peer, leads: false, said: Said::Status(Box::new(answer)) }
-}
-
-fn leader(name: &str, answer: Answer) -> Asked {
-    Asked { leads: true, ..pod(name, answer) }
-}
-
-fn silent(name: &str, phase: Phase) -> Asked {
-    let peer = Peer { phase, ..Peer::at(&format!("http://{name}:8466")) };
-    Asked { peer: Peer { name: name.to_owned(), ..peer }, leads: false, said: Said::Nothing("no route".to_owned()) }
-}
 
 fn of(basis: &Basis, asked: &[Asked]) -> Report {
     judge(asked, basis, GRACE, now())
@@ -254,17 +218,26 @@ fn any_basis() -> impl Strategy<Value = Basis> {
     prop::sample::select(vec![Basis::Leader, Basis::Majority, Basis::Version(v(1)), Basis::Head(head)])
 }
 
+/// Up to a dozen pods, each with its own address; names may be equal.
+fn any_fleet() -> impl Strategy<Value = Vec<Asked>> {
+    prop::collection::vec(any_pod(), 0..12).prop_map(|mut asked| {
+        let addresses = asked.iter_mut().enumerate();
+        addresses.for_each(|(n, asked)| asked.peer.url = Some(format!("http://10.0.0.{n}:8466")));
+        asked
+    })
+}
+
 proptest! {
     #[test]
     fn the_order_of_answers_does_not_matter(
-        (asked, shuffled) in prop::collection::vec(any_pod(), 0..12).prop_flat_map(|asked| (Just(asked.clone()), Just(asked).prop_shuffle())),
+        (asked, shuffled) in any_fleet().prop_flat_map(|asked| (Just(asked.clone()), Just(asked).prop_shuffle())),
         basis in any_basis(),
     ) {
         prop_assert_eq!(of(&basis, &asked), of(&basis, &shuffled));
     }
 
     #[test]
-    fn every_pod_has_one_verdict_and_every_version_its_pods(asked in prop::collection::vec(any_pod(), 0..12), basis in any_basis()) {
+    fn every_pod_has_one_verdict_and_every_version_its_pods(asked in any_fleet(), basis in any_basis()) {
         let report = of(&basis, &asked);
         prop_assert_eq!(report.pods.len(), asked.len());
         let counted: usize = State::ALL.into_iter().map(|state| report.count(state)).sum();
@@ -276,7 +249,7 @@ proptest! {
 
     #[test]
     fn fine_means_that_nobody_is_elsewhere_for_longer_than_the_grace_period(
-        asked in prop::collection::vec(any_pod(), 0..12), basis in any_basis(),
+        asked in any_fleet(), basis in any_basis(),
     ) {
         let report = of(&basis, &asked);
         if report.finding() == Finding::Fine {
@@ -293,7 +266,7 @@ proptest! {
 
     #[test]
     fn a_pod_that_cannot_be_asked_is_never_fine_and_hides_no_drift(
-        asked in prop::collection::vec(any_pod(), 0..12), basis in any_basis(),
+        asked in any_fleet(), basis in any_basis(),
     ) {
         let before = of(&basis, &asked).finding();
         let more: Vec<_> = asked.into_iter().chain([silent("q", Phase::Running)]).collect();
@@ -302,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn more_grace_never_finds_more_drift(asked in prop::collection::vec(any_pod(), 0..12), basis in any_basis()) {
+    fn more_grace_never_finds_more_drift(asked in any_fleet(), basis in any_basis()) {
         let drift = |grace| judge(&asked, &basis, Duration::from_secs(grace), now()).pods.iter().filter(|p| p.state.is_drift()).count();
         prop_assert!(drift(120) <= drift(30));
     }

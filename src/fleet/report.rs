@@ -8,7 +8,7 @@ pub mod table;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use dagsync_core::{Change, Version};
+use dagsync_core::{Change, Version, printable};
 use serde::Serialize;
 
 use super::ask::Asked;
@@ -244,3 +244,12 @@ impl Verdict {
         }
     }
 }
+
+/// A commit's id by its first digits; another revision as it is.
+pub(super) fn revision(text: &str) -> String {
+    let is_commit = text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_commit { text[..8].to_owned() } else { printable(text) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod crash;
 mod daemon;
 mod disk;
 mod docs;
+mod drift;
 mod first;
 mod gitsync;
 mod harness;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use dagsync_core::printable;
 
-use super::table::{age, revision};
-use super::{Group, Report, State, Verdict};
+use super::table::age;
+use super::{Group, Report, State, Verdict, revision};
 
 /// Rows of each table, and lines for a chat.
 const ROWS: usize = 50;

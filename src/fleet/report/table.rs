@@ -5,13 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use dagsync_core::{Change, ChangeKind, printable};
 
-use super::{Finding, Group, Report, State, Verdict};
+use super::{Finding, Group, Report, State, Verdict, revision};
 use crate::fleet::reference::By;
 
 /// Pods of one version and state that are listed.
 const PODS: usize = 12;
 /// Files of one version or pod that are listed.
 const FILES: usize = 10;
+
+/// Below the name of a pod.
+const INDENT: &str = "                ";
 
 /// How parts of the text are marked, such as by colours.
 pub trait Paint {
@@ -93,53 +96,59 @@ fn version(out: &mut String, report: &Report, group: &Group, paint: &impl Paint)
     out.push('\n');
 }
 
-/// Pods that are in sync in one line, every other one in its own, what is worst first.
+/// The pods of one version by how they stand, what is worst first.
 fn listed(out: &mut String, report: &Report, on_it: &[&Verdict], paint: &impl Paint) {
     for state in State::ALL {
-        let these: Vec<_> = on_it.iter().filter(|pod| pod.state == state).collect();
-        if these.is_empty() {
-            continue;
-        }
+        let these: Vec<_> = on_it.iter().copied().filter(|pod| pod.state == state).collect();
         let word = painted(state, &format!("{:12}", state.as_str()), paint);
-        let more = these.len().saturating_sub(PODS);
-        let rest = if more > 0 { format!("and {more} more") } else { String::new() };
-        if state == State::InSync {
-            let names = these.iter().take(PODS).map(|pod| printable(&pod.name));
-            let names: Vec<_> = names.chain(Some(rest).filter(|rest| !rest.is_empty())).collect();
-            let _ = writeln!(out, "  {word}  {}", names.join(", "));
-        }
-        let is_told = |pod: &&&&Verdict| state != State::InSync || pod.cause.is_some();
-        for pod in these.iter().take(PODS).filter(is_told) {
-            self::pod(out, report, pod, &word, paint);
-        }
-        if more > 0 && state != State::InSync {
-            let _ = writeln!(out, "  {word}  and {more} more");
+        match state {
+            _ if these.is_empty() => {}
+            State::InSync => in_sync(out, &these, &word),
+            _ => elsewhere(out, report, these, &word, paint),
         }
     }
 }
 
-fn pod(out: &mut String, report: &Report, pod: &Verdict, word: &str, paint: &impl Paint) {
-    let indent = " ".repeat(16);
-    if pod.state == State::InSync {
-        let cause = pod.cause.as_deref().unwrap_or_default();
-        let _ = writeln!(out, "{indent}{}: {}", printable(&pod.name), printable(cause));
-        return;
+/// All in one line; below it those that have an error all the same.
+fn in_sync(out: &mut String, pods: &[&Verdict], word: &str) {
+    let more = pods.len().saturating_sub(PODS);
+    let rest = (more > 0).then(|| format!("and {more} more"));
+    let names = pods.iter().take(PODS).map(|pod| printable(&pod.name)).chain(rest);
+    let _ = writeln!(out, "  {word}  {}", names.collect::<Vec<_>>().join(", "));
+    let ailing = pods.iter().filter_map(|pod| Some((pod, pod.cause.as_deref()?)));
+    for (pod, cause) in ailing.take(PODS) {
+        let _ = writeln!(out, "{INDENT}{}: {}", printable(&pod.name), printable(cause));
     }
+}
+
+/// Each in its own line; a cause that several have stands once, below them.
+fn elsewhere(out: &mut String, report: &Report, mut pods: Vec<&Verdict>, word: &str, paint: &impl Paint) {
+    pods.sort_by_key(|pod| &pod.cause);
+    let shown = &pods[..pods.len().min(PODS)];
+    for (n, pod) in shown.iter().enumerate() {
+        self::pod(out, report, pod, word, paint);
+        let is_last = shown.get(n + 1).is_none_or(|next| next.cause != pod.cause);
+        if let Some(cause) = pod.cause.as_deref().filter(|_| is_last) {
+            let _ = writeln!(out, "{INDENT}{}", printable(cause));
+        }
+    }
+    if pods.len() > PODS {
+        let _ = writeln!(out, "  {word}  and {} more", pods.len() - PODS);
+    }
+}
+
+fn pod(out: &mut String, report: &Report, pod: &Verdict, word: &str, paint: &impl Paint) {
     let since = pod.since.map(|since| format!("for {}", age(report.at, since)));
-    let place = [&pod.component, &pod.node].into_iter().flatten().map(|text| printable(text));
-    let known = since.into_iter().chain(place).collect::<Vec<_>>().join(", ");
+    let place = [&pod.component, &pod.node].into_iter().flatten().map(printable);
+    let remedy = pod.remedy.as_ref().map(|remedy| match remedy {
+        Ok(()) => "asked to sync now".to_owned(),
+        Err(why) => format!("could not be asked to sync: {}", printable(why)),
+    });
+    let known = since.into_iter().chain(place).chain(remedy).collect::<Vec<_>>().join(", ");
     let name = paint.strong(&printable(&pod.name));
     let _ = writeln!(out, "  {word}  {name}{}{known}", if known.is_empty() { "" } else { "  " });
-    if let Some(cause) = &pod.cause {
-        let _ = writeln!(out, "{indent}{}", printable(cause));
-    }
     if pod.state == State::Tampered {
         files(out, &pod.tampered, pod.tampered.len(), paint);
-    }
-    match &pod.remedy {
-        None => {}
-        Some(Ok(())) => drop(writeln!(out, "{indent}asked to sync now")),
-        Some(Err(why)) => drop(writeln!(out, "{indent}could not be asked to sync: {}", printable(why))),
     }
 }
 
@@ -179,12 +188,6 @@ fn painted(state: State, text: &str, paint: &impl Paint) -> String {
 
 fn pods(count: usize) -> String {
     if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") }
-}
-
-/// A commit's id by its first digits; another revision as it is.
-pub(super) fn revision(text: &str) -> String {
-    let is_commit = text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_commit { text[..8].to_owned() } else { printable(text) }
 }
 
 /// How long ago, in its two largest units.
