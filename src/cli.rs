@@ -3,6 +3,7 @@
 mod answer;
 mod args;
 mod diff;
+mod drift;
 mod examples;
 mod hash;
 mod progress;
@@ -78,6 +79,7 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
             Command::Seal(args) => interruptible(|interrupt| seal::run(args, interrupt)).await,
             #[cfg(feature = "s3")]
             Command::Publish(args) => interruptible(|interrupt| publish::run(registry, &global, args, interrupt)).await,
+            Command::Drift(args) => interruptible(|interrupt| drift::run(registry, &global, *args, interrupt)).await,
             Command::Config(args) => settings::run(registry, global, &args),
             Command::Completions { shell } => Ok(settings::completions(args::command(registry), shell)),
         }

@@ -33,6 +33,7 @@ pub struct Client {
     http: reqwest::Client,
     settings: ClientSettings,
     base: Url,
+    idle: usize,
 }
 
 /// Where a daemon is, for those who follow it: the JSON of `/v1/target`.
@@ -75,14 +76,26 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Config`] when the URL or a certificate cannot be read.
     pub fn new(url: &str, settings: &ClientSettings) -> Result<Self> {
+        Self::keeping(usize::MAX, url, settings)
+    }
+
+    /// The same for who asks many daemons once: no connection is kept.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn of_many(url: &str, settings: &ClientSettings) -> Result<Self> {
+        Self::keeping(0, url, settings)
+    }
+
+    fn keeping(idle: usize, url: &str, settings: &ClientSettings) -> Result<Self> {
         let base = Self::base(url)?;
-        let http = builder(base.scheme()).no_proxy();
+        let http = builder(base.scheme()).no_proxy().pool_max_idle_per_host(idle);
         let http = if base.scheme() == "https" { trust(http, settings)? } else { http };
         // A daemon is asked directly: a proxy for the world outside does not know pods.
         let http = http.build().map_err(|e| {
             Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
         })?;
-        Ok(Self { http, settings: settings.clone(), base })
+        Ok(Self { http, settings: settings.clone(), base, idle })
     }
 
     /// The same for another daemon, with whatever can be shared.
@@ -92,7 +105,7 @@ impl Client {
     pub fn beside(&self, url: &str) -> Result<Self> {
         let base = Self::base(url)?;
         if base.scheme() != self.base.scheme() {
-            return Self::new(url, &self.settings);
+            return Self::keeping(self.idle, url, &self.settings);
         }
         Ok(Self { base, ..self.clone() })
     }

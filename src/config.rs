@@ -3,6 +3,7 @@
 mod bind;
 mod check;
 mod fleet;
+mod drift;
 mod layers;
 mod loaded;
 mod model;
@@ -12,6 +13,7 @@ mod value;
 
 pub use bind::Bind;
 pub use fleet::{Fleet, KubernetesFleet, Scheme};
+pub use drift::Drift;
 pub(crate) use layers::is_service_link;
 pub use layers::{Flag, Inputs};
 pub use loaded::{Effective, Loaded};

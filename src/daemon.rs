@@ -73,11 +73,26 @@ pub async fn once(config: &Config, name: &str, strategy: Arc<dyn Strategy>, prog
     let token = CancellationToken::new();
     let wake = Wake::default();
     watch_signals(&token, &wake, &config.sync_on_signal)?;
+    bring(config, name, strategy, progress, &wake, &token).await
+}
+
+/// The same for a caller who listens to signals himself.
+///
+/// # Errors
+/// As [`once`].
+pub async fn bring(
+    config: &Config,
+    name: &str,
+    strategy: Arc<dyn Strategy>,
+    progress: Progress,
+    wake: &Wake,
+    token: &CancellationToken,
+) -> Result<SyncReport> {
     // Who is waited for must not use up the time that the source needs.
     let mut config = config.clone();
     config.target.fallback_after = config.target.fallback_after.min(config.timeout / 2);
-    let (engine, ..) = assemble(&config, name, strategy, progress, &wake, &token)?;
-    run_once(engine, &config, &wake, &token).await
+    let (engine, ..) = assemble(&config, name, strategy, progress, wake, token)?;
+    run_once(engine, &config, wake, token).await
 }
 
 fn assemble(

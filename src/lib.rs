@@ -19,6 +19,7 @@ mod memory;
 pub mod metrics;
 mod orphans;
 pub mod outputs;
+mod secret_url;
 pub mod settings;
 mod signal;
 pub mod status;

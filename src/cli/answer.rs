@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Mismatch = 1,
     /// It could not be done.
     Failed = 2,
+    /// No drift was seen, but some pods could not be asked.
+    Incomplete = 3,
     /// The arguments or the configuration are wrong.
     Usage = 64,
     /// Ctrl-C.

@@ -1,5 +1,7 @@
 //! The arguments as plain structs: parsing them has no effect.
 
+mod drift;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -8,6 +10,7 @@ use dagsync_core::{Registry, Version};
 
 use super::answer::Style;
 use crate::config::{Flag, LogFormat};
+pub(crate) use drift::DriftArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -161,6 +164,12 @@ pub(crate) enum Command {
     /// publisher moved the pointer meanwhile: both versions are there, theirs is current.
     #[cfg(feature = "s3")]
     Publish(PublishArgs),
+    /// Ask the whole fleet whether every pod is on one version
+    ///
+    /// Exit status 0 means that every pod is where it should be, or on its way there within the grace period; 1 that
+    /// one is not, or that its files were touched; 3 that nothing of that was seen, but some pods could not be asked, do
+    /// not run dagsync, or count other files. With --watch it runs until it is stopped.
+    Drift(Box<DriftArgs>),
     /// Show every setting, its value and where it came from; secrets are hidden
     Config(ConfigArgs),
     /// Print a completion script for a shell

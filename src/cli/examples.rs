@@ -69,6 +69,15 @@ Examples:
   dagsync publish --prune --keep 20 --keep-age 30d s3://bucket/dags",
     ),
     (
+        "drift",
+        "\
+Examples:
+  dagsync drift --peer http://10.0.0.7:8466 --peer http://10.0.0.8:8466
+  dagsync drift --config /etc/dagsync.yaml --reference head --output json
+  dagsync drift --config /etc/dagsync.yaml --watch --webhook-file /secrets/slack-url
+  dagsync drift --config /etc/dagsync.yaml --remediate --prometheus-file /textfile/dagsync.prom",
+    ),
+    (
         "config",
         "\
 Examples:

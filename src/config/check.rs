@@ -12,6 +12,7 @@ use super::loaded::{Effective, nest};
 use super::model::{Config, Layout};
 use super::redact::{holds_secret, item_holds_secret};
 use super::{value, wrong};
+use crate::fleet::Reference;
 
 /// Shorter periods would only keep the source's server busy.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
@@ -19,6 +20,8 @@ const MIN_PERIOD: Duration = Duration::from_millis(100);
 const MIN_LEASE: Duration = Duration::from_secs(1);
 /// Longer ones are mistakes, and far longer ones no clock can add up.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Each needs a socket and memory for its answer.
+const MAX_ASKED: usize = 1024;
 /// Names in the store that are not free for the link.
 const TAKEN: &[&str] = &[".", "..", ".dagsync", ".git", ".worktrees", "versions"];
 
@@ -71,6 +74,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("fleet.port", config.fleet.port != 0, "must be from 1 to 65535")?;
     limits(config, &check)?;
     commands(config, &check)?;
+    drift(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     let (fits, rule) = match config.layout {
         Layout::Versions => {
@@ -114,6 +118,15 @@ fn commands(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) ->
     check("webhook.timeout", !webhook.timeout.is_zero(), "must be more than 0s")?;
     check("exechook.backoff", exechook.backoff >= MIN_PERIOD, "must be 100ms or more")?;
     check("webhook.backoff", webhook.backoff >= MIN_PERIOD, "must be 100ms or more")
+}
+
+fn drift(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> Result<()> {
+    let drift = &config.drift;
+    let rule = "must be leader, head, majority or a version, as `dagsync hash` prints it";
+    check("drift.reference", drift.reference.parse::<Reference>().is_ok(), rule)?;
+    check("drift.timeout", !drift.timeout.is_zero(), "must be more than 0s")?;
+    check("drift.concurrency", (1..=MAX_ASKED).contains(&drift.concurrency), "must be from 1 to 1024")?;
+    check("drift.interval", drift.interval >= MIN_PERIOD, "must be 100ms or more")
 }
 
 fn is_interval(interval: Duration) -> bool {

@@ -8,7 +8,7 @@ use dagsync_core::{Limits, SymlinkPolicy};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 
-use super::{Bind, Fleet};
+use super::{Bind, Drift, Fleet};
 
 /// Everything that `run` and `once` need to know. The table in `settings.rs` documents each field.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +74,8 @@ pub struct Config {
     pub client: ClientSettings,
     /// Who else there is.
     pub fleet: Fleet,
+    /// How they are compared.
+    pub drift: Drift,
     /// The HTTP listener.
     pub http: Http,
     /// Touched after a sync that changed something.
@@ -352,7 +354,7 @@ pub struct Pod {
     pub component: String,
 }
 
-fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(super) fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
 }

@@ -12,7 +12,10 @@ use crate::config::{Fallback, TargetMode};
 
 /// A daemon that says what a test wants it to say.
 #[derive(Clone, Default)]
-struct Leader(Arc<Mutex<Option<Lead>>>, Arc<Mutex<Option<Box<dyn Fn() + Send>>>>);
+struct Leader(Arc<Mutex<Option<Lead>>>, Arc<Mutex<Option<Turn>>>);
+
+/// Done before an answer.
+type Turn = Box<dyn Fn() + Send>;
 
 impl Leader {
     fn says(&self, lead: Option<Lead>) {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use dagsync::fleet::report::prometheus::METRICS as FLEET_METRICS;
 use dagsync::gitsync;
 use dagsync::metrics::{METRICS, MetricInfo};
 
@@ -33,6 +34,11 @@ fn the_readme_lists_every_setting_and_every_metric() {
         writeln!(table, "| `{name}` | {kind} | {unit} | {labels} | {stability} | {help} |").unwrap();
     }
     check("metrics", &table);
+    let mut table = String::from("| metric of the fleet | meaning |\n|---|---|\n");
+    for (name, meaning) in FLEET_METRICS {
+        writeln!(table, "| `{name}` | {meaning} |").unwrap();
+    }
+    check("fleet metrics", &table);
 }
 
 #[test]

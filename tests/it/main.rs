@@ -12,6 +12,7 @@ mod daemon;
 mod discovery;
 mod disk;
 mod docs;
+mod drift;
 mod first;
 mod fleet;
 mod gitsync;

@@ -1,0 +1,175 @@
+//! `dagsync drift`: one check of the fleet, or one after the other.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use dagsync_core::{Error, ErrorKind, Interrupt, Registry, Result, blocking, fs};
+
+use super::answer::{Answer, Exit, Style, warn};
+use super::args::{DriftArgs, Global, Output, Stream};
+use crate::config::{self, Inputs, Loaded};
+use crate::fleet::ask::Manners;
+use crate::fleet::post::Posts;
+use crate::fleet::report::table::Paint;
+use crate::fleet::report::{Finding, Report, json, prometheus, summary, table};
+use crate::fleet::{Check, Reference};
+
+/// Time between two looks at pods that may not know of a new head yet.
+const LOOK: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(registry: &Registry, global: &Global, args: DriftArgs, interrupt: Interrupt) -> Result<Answer> {
+    if args.schema {
+        return Ok(Answer::text(Exit::Fine, json::DOCUMENT));
+    }
+    let loaded = config::load(registry, &Inputs::from_process(global.config.clone(), args.flags()))?;
+    loaded.warnings.iter().for_each(warn);
+    let mut drift = Drift::new(loaded, &args, global.style(Stream::Out))?;
+    if args.watch {
+        return drift.watch(&interrupt).await;
+    }
+    let report = drift.settled(&interrupt).await?;
+    let mut failed = drift.publish(&report, true).await;
+    let answer = drift.answer(&report);
+    // What was found is shown all the same, and counts for more.
+    match failed.pop() {
+        Some(last) if answer.exit == Exit::Fine => {
+            failed.iter().for_each(warn);
+            answer.print();
+            Err(last)
+        }
+        last => {
+            failed.iter().chain(&last).for_each(warn);
+            Ok(answer)
+        }
+    }
+}
+
+struct Drift {
+    check: Check,
+    posts: Posts,
+    config: config::Drift,
+    output: Output,
+    watches: bool,
+    style: Style,
+}
+
+impl Drift {
+    fn new(loaded: Loaded, args: &DriftArgs, style: Style) -> Result<Self> {
+        let config = loaded.config.drift.clone();
+        if args.remediate && loaded.config.client.token_file.is_none() {
+            return Err(Error::new(ErrorKind::Config, "read settings", "--remediate needs a token to ask pods with")
+                .with_hint("name its file in client.token_file; it is what the pods have in http.token_file"));
+        }
+        let manners =
+            Manners { concurrency: config.concurrency, timeout: config.timeout, client: loaded.config.client.clone() };
+        let posts = Posts::new(&config)?;
+        let reference: Reference = config.reference.parse()?;
+        let check = Check::new(loaded, reference, manners, args.remediate)?;
+        Ok(Self { check, posts, config, output: args.output, watches: args.watch, style })
+    }
+
+    /// One check. Pods that may not have heard of a new head yet are given the grace period to do so.
+    async fn settled(&mut self, interrupt: &Interrupt) -> Result<Report> {
+        loop {
+            let report = interrupt.guard("check fleet", self.check.run(interrupt)).await?;
+            if !self.check.is_early(&report) {
+                return Ok(report);
+            }
+            interrupt.guard("check fleet", pause(LOOK.min(self.config.grace))).await?;
+        }
+    }
+
+    /// Checks until it is stopped, which is how it is meant to end. A check that fails is said and made again.
+    async fn watch(&mut self, interrupt: &Interrupt) -> Result<Answer> {
+        let mut known = None;
+        loop {
+            match interrupt.guard("check fleet", self.check.run(interrupt)).await {
+                Ok(report) => {
+                    let essence = report.essence();
+                    let is_first_and_fine = known.is_none() && report.finding() == Finding::Fine;
+                    let is_news = known.as_ref() != Some(&essence);
+                    self.publish(&report, is_news && !is_first_and_fine).await.iter().for_each(warn);
+                    if is_news || self.output == Output::Json {
+                        self.print(&report)?;
+                    }
+                    known = Some(essence);
+                }
+                Err(error) if error.kind() == ErrorKind::Cancelled => break,
+                Err(error) if error.kind() == ErrorKind::Config => return Err(error),
+                Err(error) => warn(error),
+            }
+            if interrupt.guard("wait", pause(self.config.interval)).await.is_err() {
+                break;
+            }
+        }
+        Ok(Answer::text(Exit::Fine, ""))
+    }
+
+    /// Tells everybody who wants to know; what went wrong with that. A webhook hears of news alone.
+    async fn publish(&self, report: &Report, is_news: bool) -> Vec<Error> {
+        let is_worth_a_message = is_news && (self.watches || report.finding() != Finding::Fine);
+        let mut failed = Vec::new();
+        if is_worth_a_message {
+            failed.extend(self.posts.tell(report).await.err());
+        }
+        failed.extend(self.posts.push(report).await.err());
+        let config::Drift { prometheus_file, summary_file, .. } = &self.config;
+        failed.extend(write(prometheus_file.as_deref(), || prometheus::text(report)).await.err());
+        failed.extend(write(summary_file.as_deref(), || summary::markdown(report)).await.err());
+        failed
+    }
+
+    fn answer(&self, report: &Report) -> Answer {
+        let exit = match report.finding() {
+            Finding::Fine => Exit::Fine,
+            Finding::Drift => Exit::Mismatch,
+            Finding::Incomplete => Exit::Incomplete,
+        };
+        match self.output {
+            Output::Json if self.watches => Answer::text(exit, format!("{}\n", json::of(report))),
+            Output::Json => Answer::json(exit, &json::of(report)),
+            Output::Text => Answer::text(exit, table::text(report, &self.style)),
+        }
+    }
+
+    fn print(&self, report: &Report) -> Result<()> {
+        let mut answer = self.answer(report);
+        if self.output == Output::Text {
+            let at = humantime::format_rfc3339_seconds(report.at);
+            answer.text = format!("{at}  {}\n", answer.text);
+        }
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(answer.text.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|e| Error::io("write", "standard output", e))
+    }
+}
+
+async fn pause(time: Duration) -> Result<()> {
+    tokio::time::sleep(time).await;
+    Ok(())
+}
+
+async fn write(file: Option<&Path>, text: impl FnOnce() -> String) -> Result<()> {
+    let Some(file) = file.map(Path::to_owned) else { return Ok(()) };
+    let text = text();
+    blocking(&Interrupt::never(), "write report", move |_| fs::write_atomic(&file, text.as_bytes())).await
+}
+
+impl Paint for Style {
+    fn bad(&self, text: &str) -> String {
+        self.red(text)
+    }
+
+    fn odd(&self, text: &str) -> String {
+        self.yellow(text)
+    }
+
+    fn good(&self, text: &str) -> String {
+        self.green(text)
+    }
+
+    fn strong(&self, text: &str) -> String {
+        self.bold(text)
+    }
+}

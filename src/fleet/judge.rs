@@ -1,0 +1,134 @@
+//! Who is where everybody should be, who is not, and since when. Pure: the same answers give the same report, in
+//! whatever order they came.
+
+use std::time::{Duration, SystemTime};
+
+use dagsync_core::Version;
+
+use super::answer::{Answer, Stay};
+use super::ask::{Asked, Said};
+use super::discover::Phase;
+use super::reference::{Basis, By, Standard, is_comparable};
+use super::report::{Report, State, Verdict, revision};
+
+/// Candidates that a pod which is on none of them is compared with.
+const COMPARED: usize = 8;
+
+/// Compares the answers with what `basis` comes to among them.
+pub fn judge(asked: &[Asked], basis: &Basis, grace: Duration, now: SystemTime) -> Report {
+    let standard = Standard::find(asked, basis);
+    let judge = Judge { disputed_since: disputed_since(&standard), standard: &standard, grace, now };
+    let mut pods: Vec<_> = asked.iter().map(|asked| judge.one(asked)).collect();
+    let order = |pod: &Verdict| (pod.name.clone(), pod.address.clone(), pod.state, pod.version);
+    pods.sort_by_cached_key(order);
+    tell_apart(&mut pods);
+    Report::new(now, grace, standard, pods)
+}
+
+struct Judge<'a> {
+    standard: &'a Standard,
+    disputed_since: Option<SystemTime>,
+    grace: Duration,
+    now: SystemTime,
+}
+
+impl Judge<'_> {
+    fn one(&self, asked: &Asked) -> Verdict {
+        let verdict = Verdict::of(asked);
+        let (state, since, cause) = match (asked.peer.phase, &asked.said) {
+            (Phase::Terminating, _) => (State::Terminating, None, None),
+            (Phase::Missing, Said::Nothing(why)) => (State::Missing, None, Some(why.clone())),
+            (_, Said::Nothing(why)) => (State::Unreachable, None, Some(why.clone())),
+            (_, Said::Status(answer)) => self.answered(answer),
+        };
+        Verdict { state, since, cause, ..verdict }
+    }
+
+    fn answered(&self, answer: &Answer) -> (State, Option<SystemTime>, Option<String>) {
+        let error = || answer.last_error.clone();
+        if answer.state == "tampered" {
+            return (State::Tampered, answer.since, error());
+        }
+        let Some(version) = answer.version else {
+            let since = answer.behind_since.or(answer.since);
+            return (self.off(since), since, error().or_else(|| Some("it has no version yet".to_owned())));
+        };
+        let filter_hash = self.standard.filter_hash.as_deref();
+        if !filter_hash.is_none_or(|hash| is_comparable(hash, answer)) {
+            let cause = "it reads its tree under other include and exclude globs";
+            return (State::Incomparable, answer.since, Some(cause.to_owned()));
+        }
+        match self.standard.names(version) {
+            true if self.standard.is_disputed() => {
+                (self.off(self.disputed_since), self.disputed_since, self.standard.note.clone())
+            }
+            true => (State::InSync, answer.timeline.first().map(|stay| stay.from), error()),
+            false => {
+                let since = self.off_since(answer);
+                (self.off(since), since, error().or_else(|| Some(self.excuse(answer))))
+            }
+        }
+    }
+
+    /// How a pod stands that is elsewhere since then.
+    fn off(&self, since: Option<SystemTime>) -> State {
+        let is_recent = |since| self.now.duration_since(since).unwrap_or_default() < self.grace;
+        if since.is_none_or(is_recent) { State::Converging } else { State::Drifted }
+    }
+
+    /// Since when it is on no candidate. It may know itself, also of times that its history has forgotten.
+    fn off_since(&self, answer: &Answer) -> Option<SystemTime> {
+        let candidates = self.standard.candidates.iter().take(COMPARED);
+        let apart = candidates.filter_map(|c| apart_since(&answer.timeline, &c.timeline)).max();
+        let ails = self.standard.by == By::Head && answer.state != "converged" && answer.state != "standby";
+        let own = answer.behind_since.into_iter().chain(answer.since.filter(|_| ails)).min();
+        apart.into_iter().chain(own).min()
+    }
+
+    /// What may be the reason where no error is.
+    fn excuse(&self, answer: &Answer) -> String {
+        let revision = answer.revision.as_deref().map_or_else(|| "an unnamed revision".to_owned(), revision);
+        match answer.target_mode.as_str() {
+            "pin" => format!("it is pinned to {revision}"),
+            "leader" => format!("it follows a leader that is elsewhere, or has not moved yet; it is at {revision}"),
+            _ if answer.behind_since.is_some() => format!("it has not moved yet; it is at {revision}"),
+            _ => format!("its own source has {revision}: {}", answer.source),
+        }
+    }
+}
+
+/// Since when the first of several candidates is not where the others are.
+fn disputed_since(standard: &Standard) -> Option<SystemTime> {
+    let (first, others) = standard.candidates.split_first()?;
+    others.iter().filter_map(|other| apart_since(&first.timeline, &other.timeline)).min()
+}
+
+/// Since when two pods are on different versions, without a moment in between when they were on one; as far back as both
+/// remember. `None`: they are on one, or nothing is known.
+fn apart_since(a: &[Stay], b: &[Stay]) -> Option<SystemTime> {
+    let mut moments: Vec<_> = a.iter().chain(b).map(|stay| stay.from).collect();
+    moments.sort_unstable_by(|a, b| b.cmp(a));
+    let differs = |at| matches!((version_at(a, at), version_at(b, at)), (Some(a), Some(b)) if a != b);
+    moments.into_iter().take_while(|at| differs(*at)).last()
+}
+
+fn version_at(stays: &[Stay], at: SystemTime) -> Option<Version> {
+    stays.iter().find(|stay| stay.from <= at).map(|stay| stay.version)
+}
+
+/// Pods that are called the same are told apart by their addresses.
+fn tell_apart(pods: &mut [Verdict]) {
+    let names: Vec<_> = pods.iter().map(|pod| pod.name.clone()).collect();
+    for (i, pod) in pods.iter_mut().enumerate() {
+        let is_same = |other: Option<usize>| other.and_then(|i| names.get(i)) == Some(&names[i]);
+        if let Some(url) = pod.url.as_ref().filter(|url| **url != names[i])
+            && (is_same(i.checked_sub(1)) || is_same(Some(i + 1)))
+        {
+            pod.name = format!("{} at {url}", names[i]);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

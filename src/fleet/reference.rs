@@ -1,0 +1,225 @@
+//! Where everybody should be, as it is configured, and what that comes to among the answers.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use dagsync_core::{Error, Result, Version};
+use serde::Serialize;
+
+use super::answer::{Answer, Stay};
+use super::ask::Asked;
+use super::discover::Phase;
+
+/// The setting `drift.reference`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    /// The leader where there is one, else the majority.
+    Auto,
+    /// Where the leaders are.
+    Leader,
+    /// The newest of the source.
+    Head,
+    /// Where most pods are.
+    Majority,
+    /// This one.
+    Version(Version),
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "" => Self::Auto,
+            "leader" => Self::Leader,
+            "head" => Self::Head,
+            "majority" => Self::Majority,
+            version => Self::Version(version.parse()?),
+        })
+    }
+}
+
+/// What is known of the reference before the answers are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// The leaders among those who were asked.
+    Leader,
+    /// The newest of the source.
+    Head(Head),
+    /// Most of those who were asked.
+    Majority,
+    /// This one.
+    Version(Version),
+}
+
+/// The newest of the source, as its strategy brings it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The version.
+    pub version: Version,
+    /// The source's name for it.
+    pub revision: String,
+    /// The globs under which it was read.
+    pub filter_hash: String,
+    /// When it was first seen.
+    pub seen: SystemTime,
+}
+
+/// Who says where everybody should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// The leaders.
+    Leader,
+    /// The source.
+    Head,
+    /// Most pods.
+    Majority,
+    /// The user.
+    Version,
+}
+
+impl By {
+    /// The name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Head => "head",
+            Self::Majority => "majority",
+            Self::Version => "version",
+        }
+    }
+}
+
+/// Where everybody should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standard {
+    /// Who says so.
+    pub by: By,
+    /// One version; none when nobody has one; several when leaders disagree or two versions have as many pods.
+    pub candidates: Vec<Candidate>,
+    /// The globs under which the others are comparable; `None`: not known.
+    pub filter_hash: Option<String>,
+    /// What is odd about it.
+    pub note: Option<String>,
+}
+
+/// A version that everybody should be on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The version.
+    pub version: Version,
+    /// The source's name for it.
+    pub revision: Option<String>,
+    /// When the reference came to it, and where it was before.
+    pub timeline: Vec<Stay>,
+}
+
+impl Standard {
+    /// What `basis` comes to among the answers.
+    pub fn find(asked: &[Asked], basis: &Basis) -> Self {
+        match basis {
+            Basis::Version(version) => Self::of_version(asked, *version),
+            Basis::Head(head) => Self::of_head(asked, head),
+            Basis::Majority => Self::of_majority(asked, None),
+            Basis::Leader => {
+                let leaders: Vec<_> =
+                    voters(asked).filter(|(asked, _)| asked.leads).map(|(_, answer)| answer).collect();
+                if leaders.is_empty() {
+                    return Self::of_majority(asked, Some("no leader has answered with a version, so most pods count"));
+                }
+                let note = "the leaders disagree";
+                Self::of(By::Leader, &leaders, |_, _| true, note)
+            }
+        }
+    }
+
+    /// Whether there is more than one.
+    pub fn is_disputed(&self) -> bool {
+        self.candidates.len() > 1
+    }
+
+    /// Whether `version` is one of them.
+    pub fn names(&self, version: Version) -> bool {
+        self.candidates.iter().any(|candidate| candidate.version == version)
+    }
+
+    fn of_version(asked: &[Asked], version: Version) -> Self {
+        let holders: Vec<_> = voters(asked).map(|(_, answer)| answer).filter(|a| a.version == Some(version)).collect();
+        let everybody = || voters(asked).map(|(_, answer)| answer);
+        let filter_hash =
+            if holders.is_empty() { usual_filter(everybody()) } else { usual_filter(holders.into_iter()) };
+        let timeline = vec![Stay { from: SystemTime::UNIX_EPOCH, version }];
+        let candidates = vec![Candidate { version, revision: None, timeline }];
+        Self { by: By::Version, candidates, filter_hash, note: None }
+    }
+
+    /// Nobody says when the head became what it is: the first pod that came to it or knew of it tells.
+    fn of_head(asked: &[Asked], head: &Head) -> Self {
+        let arrived = |a: &Answer| {
+            let knows = a.target_version == Some(head.version) || a.target_revision.as_ref() == Some(&head.revision);
+            let came = a.timeline.first().filter(|stay| stay.version == head.version).map(|stay| stay.from);
+            came.or(a.behind_since.filter(|_| knows))
+        };
+        let from = voters(asked).filter_map(|(_, a)| arrived(a)).min().unwrap_or(head.seen).min(head.seen);
+        let (version, revision) = (head.version, Some(head.revision.clone()));
+        let candidates = vec![Candidate { version, revision, timeline: vec![Stay { from, version }] }];
+        Self { by: By::Head, candidates, filter_hash: Some(head.filter_hash.clone()), note: None }
+    }
+
+    fn of_majority(asked: &[Asked], note: Option<&str>) -> Self {
+        let answers: Vec<_> = voters(asked).map(|(_, answer)| answer).collect();
+        let tie = "as many pods are on each of several versions";
+        let mut found = Self::of(By::Majority, &answers, |count, most| count == most, tie);
+        found.note = note.map(str::to_owned).into_iter().chain(found.note).reduce(|a, b| format!("{a}; {b}"));
+        found
+    }
+
+    /// The versions of `answers` under their usual globs that are `wanted` by how many are on them.
+    fn of(by: By, answers: &[&Answer], wanted: impl Fn(usize, usize) -> bool, disputed: &str) -> Self {
+        let filter_hash = usual_filter(answers.iter().copied());
+        let mut groups: BTreeMap<Version, Vec<&Answer>> = BTreeMap::new();
+        for answer in answers.iter().filter(|a| filter_hash.as_ref().is_none_or(|hash| is_comparable(hash, a))) {
+            if let Some(version) = answer.version {
+                groups.entry(version).or_default().push(answer);
+            }
+        }
+        let most = groups.values().map(Vec::len).max().unwrap_or(0);
+        let groups = groups.into_iter().filter(|(_, group)| wanted(group.len(), most));
+        let candidates: Vec<_> = groups.map(|(version, group)| Candidate::of(version, &group)).collect();
+        let note = (candidates.len() > 1).then(|| disputed.to_owned());
+        Self { by, candidates, filter_hash, note }
+    }
+}
+
+impl Candidate {
+    /// The pod that came to it first stands for the others.
+    fn of(version: Version, group: &[&Answer]) -> Self {
+        let first = group.iter().min_by_key(|a| (a.timeline.first(), &a.timeline, &a.revision));
+        let timeline = first.map(|answer| answer.timeline.clone()).unwrap_or_default();
+        Self { version, revision: first.and_then(|answer| answer.revision.clone()), timeline }
+    }
+}
+
+/// Those whose version says where others should be: not who goes, nor whose files are not what their version says.
+fn voters(asked: &[Asked]) -> impl Iterator<Item = (&Asked, &Answer)> {
+    let answers = asked.iter().filter(|asked| asked.peer.phase != Phase::Terminating);
+    let answers = answers.filter_map(|asked| Some((asked, asked.answer()?)));
+    answers.filter(|(_, answer)| answer.version.is_some() && answer.state != "tampered")
+}
+
+/// The globs of most of them.
+fn usual_filter<'a>(answers: impl Iterator<Item = &'a Answer>) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for answer in answers.filter(|answer| !answer.filter_hash.is_empty()) {
+        *counts.entry(&answer.filter_hash).or_default() += 1;
+    }
+    let usual = counts.into_iter().max_by_key(|(hash, count)| (*count, std::cmp::Reverse(*hash)));
+    usual.map(|(hash, _)| hash.to_owned())
+}
+
+/// Whether `answer` counts the same files; one that does not say is believed.
+pub(super) fn is_comparable(filter_hash: &str, answer: &Answer) -> bool {
+    answer.filter_hash.is_empty() || answer.filter_hash == filter_hash
+}
