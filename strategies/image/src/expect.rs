@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use dagsync_core::{Error, ErrorKind, Result, Version};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, Version};
 use serde::Deserialize;
 use url::Url;
 
@@ -14,7 +15,11 @@ use crate::registry::{self, Access, Reference};
 pub const LABEL: &str = "io.dagsync.version";
 
 const STATUS_MAX: usize = 1 << 20;
+const ASK: &str = "ask";
 const OPERATION: &str = "ask daemon";
+const HINT: &str = "check that it is the URL of a daemon, and no proxy's";
+/// The longest that asking may take, however many answers it takes.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Who says what the tree should be.
 #[derive(Debug, Clone)]
@@ -54,11 +59,23 @@ impl Expect {
         Err(bad())
     }
 
-    /// Asks.
+    /// Asks, for no more than half of the time that is left: what was found out before has to be noted too.
     ///
     /// # Errors
     /// Nobody answers in time, or the answer names no version; with who was asked.
-    pub async fn ask(&self) -> Result<Wanted> {
+    pub async fn ask(&self, interrupt: &Interrupt) -> Result<Wanted> {
+        let patience = interrupt.remaining().map_or(PATIENCE, |left| PATIENCE.min(left / 2));
+        let asking = Interrupt::new(interrupt.token().clone(), Some(Instant::now() + patience));
+        let asked = asking.guard(ASK, self.answer()).await;
+        asked.map_err(|error| match error.kind() {
+            ErrorKind::Timeout if error.operation() == ASK => {
+                Error::new(ErrorKind::Timeout, ASK, "no answer in time").with_context("asked", self).retryable()
+            }
+            _ => error,
+        })
+    }
+
+    async fn answer(&self) -> Result<Wanted> {
         match self {
             Self::Version(version) => Ok(Wanted { version: *version, filter_hash: None }),
             Self::Daemon(url, ca_file) => {
@@ -107,13 +124,16 @@ async fn ask_daemon(url: &Url, ca_file: Option<PathBuf>) -> Result<Wanted> {
     let client = http::client(ca_file, plain, http::Proxy::None).await?;
     let mut status = url.clone();
     status.set_path(&format!("{}/v1/status", url.path().trim_end_matches('/')));
-    let response = client.get(status).send().await.map_err(|e| http::unanswered(OPERATION, e))?;
+    let unanswered =
+        |e| http::unanswered(OPERATION, e).with_hint("check that a daemon runs there and may be asked from here");
+    let response = client.get(status).send().await.map_err(unanswered)?;
     if !response.status().is_success() {
-        return Err(Error::new(ErrorKind::Unreachable, OPERATION, format!("the answer is {}", response.status())));
+        let message = format!("the answer is {}", response.status());
+        return Err(Error::new(ErrorKind::Unreachable, OPERATION, message).with_hint(HINT));
     }
     let body = http::read(OPERATION, response, STATUS_MAX).await?;
     let status: Status = serde_json::from_slice(&body)
-        .map_err(|e| Error::new(ErrorKind::Corrupt, OPERATION, "the answer is no status of dagsync").with_source(e))?;
+        .map_err(|_| Error::new(ErrorKind::Corrupt, OPERATION, "the answer is no status of dagsync").with_hint(HINT))?;
     let version = status.version.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, OPERATION, "it has no version yet")
             .retryable()

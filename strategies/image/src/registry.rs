@@ -196,15 +196,17 @@ impl<'a> Session<'a> {
             StatusCode::NOT_FOUND => {
                 error(ErrorKind::NotFound, "there is no such image").with_hint("check its name and tag")
             }
-            StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now"),
-            _ => error(ErrorKind::Unreachable, "it does not serve the image"),
+            StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now")
+                .with_hint("ask less often, by expect_interval, or with credentials"),
+            _ => error(ErrorKind::Unreachable, "it does not serve the image")
+                .with_hint("check that this is a registry and that it is well"),
         }
     }
 
     fn unreachable(&self, e: reqwest::Error) -> Error {
         let error = http::unanswered(OPERATION, e);
         if self.access.plain_http {
-            return error;
+            return error.with_hint("check its name and port, and that this host may reach it");
         }
         error.with_hint("for a certificate of a private authority set ca_file; plain HTTP has to be allowed")
     }

@@ -95,9 +95,9 @@ impl Sealed {
     /// [`ErrorKind::Mismatch`] when the seal or its manifest were edited or belong to another tree;
     /// [`ErrorKind::Untrusted`] when the signature is missing or of another key.
     pub fn read(dir: &Path, key: Option<&Key>) -> Result<Option<Self>> {
-        let Some(json) = fs::read(&dir.join(SEAL), SEAL_MAX)? else { return Ok(None) };
+        let Some(json) = part(&dir.join(SEAL), SEAL_MAX)? else { return Ok(None) };
         if let Some(key) = key {
-            let signature = fs::read(&dir.join(SIGNATURE), SEAL_MAX)?.ok_or_else(|| {
+            let signature = part(&dir.join(SIGNATURE), SEAL_MAX)?.ok_or_else(|| {
                 Error::new(ErrorKind::Untrusted, "verify seal", format!("{} is not signed", dir.display()))
                     .with_hint("seal it with --sign-key, or verify it without a key")
             })?;
@@ -113,7 +113,7 @@ impl Sealed {
             return Err(edited(&dir.join(SEAL), "was edited: dagsync writes it otherwise"));
         }
         let path = dir.join(MANIFEST);
-        let bytes = fs::read(&path, MANIFEST_MAX)?.ok_or_else(|| edited(&path, "is missing"))?;
+        let bytes = part(&path, MANIFEST_MAX)?.ok_or_else(|| edited(&path, "is missing"))?;
         if Version::from(Digest::of(&bytes)) != seal.version {
             return Err(edited(&path, "is not the manifest of the sealed version"));
         }
@@ -141,6 +141,14 @@ impl Seal {
         json.push(b'\n');
         json
     }
+}
+
+/// One of the three files. What lies in its place and is none was put there.
+fn part(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
+    fs::read(path, max).map_err(|e| match e.raw_os_error().map(|code| std::io::Error::from_raw_os_error(code).kind()) {
+        Some(std::io::ErrorKind::IsADirectory) => edited(path, "is no file"),
+        _ => e,
+    })
 }
 
 fn edited(path: &Path, how: &str) -> Error {
