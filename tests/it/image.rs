@@ -1,0 +1,7 @@
+//! DAGs that were baked into an image: sealed, tampered with, and compared with what others say.
+
+mod baked;
+mod once;
+mod places;
+mod tampered;
+mod watched;
