@@ -68,9 +68,10 @@ impl Expect {
         let asking = Interrupt::new(interrupt.token().clone(), Some(Instant::now() + patience));
         let asked = asking.guard(ASK, self.answer()).await;
         asked.map_err(|error| match error.kind() {
-            ErrorKind::Timeout if error.operation() == ASK => {
-                Error::new(ErrorKind::Timeout, ASK, "no answer in time").with_context("asked", self).retryable()
-            }
+            ErrorKind::Timeout if error.operation() == ASK => Error::new(ErrorKind::Timeout, ASK, "no answer in time")
+                .with_context("asked", self)
+                .with_hint(http::REACH)
+                .retryable(),
             _ => error,
         })
     }
@@ -124,9 +125,7 @@ async fn ask_daemon(url: &Url, ca_file: Option<PathBuf>) -> Result<Wanted> {
     let client = http::client(ca_file, plain, http::Proxy::None).await?;
     let mut status = url.clone();
     status.set_path(&format!("{}/v1/status", url.path().trim_end_matches('/')));
-    let unanswered =
-        |e| http::unanswered(OPERATION, e).with_hint("check that a daemon runs there and may be asked from here");
-    let response = client.get(status).send().await.map_err(unanswered)?;
+    let response = client.get(status).send().await.map_err(|e| http::unanswered(OPERATION, e))?;
     if !response.status().is_success() {
         let message = format!("the answer is {}", response.status());
         return Err(Error::new(ErrorKind::Unreachable, OPERATION, message).with_hint(HINT));

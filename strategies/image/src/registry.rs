@@ -204,11 +204,12 @@ impl<'a> Session<'a> {
     }
 
     fn unreachable(&self, e: reqwest::Error) -> Error {
+        let no_connection = e.is_connect();
         let error = http::unanswered(OPERATION, e);
-        if self.access.plain_http {
-            return error.with_hint("check its name and port, and that this host may reach it");
+        if self.access.plain_http || !no_connection {
+            return error;
         }
-        error.with_hint("for a certificate of a private authority set ca_file; plain HTTP has to be allowed")
+        error.with_hint("check its name and port; for a certificate of a private authority set ca_file; plain HTTP has to be allowed")
     }
 }
 

@@ -75,11 +75,7 @@ fn a_folder_that_is_not_there_or_is_none() {
     let baked = Baked::sealed();
     baked.tamper("cd ..; echo 1 > file; ln -s dags link; ln -s nowhere dangling");
     let at = |name: &str| baked.beside().join(name).display().to_string();
-    for (name, why) in [
-        ("absent", "absent"),
-        ("dangling", "dangling"),
-        ("file", "Not a directory"),
-    ] {
+    for (name, why) in [("absent", "absent"), ("dangling", "dangling"), ("file", "Not a directory")] {
         let verify = Outcome::of(dagsync().arg("verify").arg(at(name)));
         verify.ended(2, &[why, &at(name)]);
         let source = format!("image:{}", at(name));

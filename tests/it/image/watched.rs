@@ -129,7 +129,9 @@ fn bytecode_that_python_writes_while_it_is_watched_changes_nothing() {
     let mut pod = baked.pod();
     pod.start();
     is_converged(&mut pod, &baked.version());
-    baked.tamper("chmod -R a+rwx .; python3 -m compileall -q .; python3 -m compileall -q -b .; echo 1 > .nfs00000012345");
+    baked.tamper(
+        "chmod -R a+rwx .; python3 -m compileall -q .; python3 -m compileall -q -b .; echo 1 > .nfs00000012345",
+    );
     assert!(baked.dags().join("a.pyc").exists() && baked.dags().join("__pycache__").exists());
     let scrubs = pod.metric("dagsync_scrubs_total");
     eventually("it is looked at again", || (pod.metric("dagsync_scrubs_total") >= scrubs + 3.0).then_some(()));
