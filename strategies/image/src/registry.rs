@@ -59,8 +59,8 @@ pub struct Image {
 /// # Errors
 /// What went wrong, with the reference and never with a secret.
 pub async fn label(reference: &Reference, label: &str, access: &Access) -> Result<Image> {
-    let asked = Session::new(reference, access).await?.label(label).await;
-    asked.map_err(|e| e.with_context("image", reference))
+    let asked = async { Session::new(reference, access).await?.label(label).await };
+    asked.await.map_err(|e| e.with_context("image", reference))
 }
 
 struct Session<'a> {
@@ -197,16 +197,21 @@ impl<'a> Session<'a> {
                 error(ErrorKind::NotFound, "there is no such image").with_hint("check its name and tag")
             }
             StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now"),
+            StatusCode::BAD_REQUEST if self.access.plain_http => {
+                error(ErrorKind::Unreachable, "it does not answer plain HTTP")
+                    .with_hint("if it speaks TLS, take plain_http away")
+            }
             _ => error(ErrorKind::Unreachable, "it does not serve the image"),
         }
     }
 
     fn unreachable(&self, e: reqwest::Error) -> Error {
         let error = http::unanswered(OPERATION, e);
-        if self.access.plain_http {
-            return error;
+        match error.kind() {
+            ErrorKind::Untrusted => error.with_hint("name the authority that signed it in ca_file"),
+            _ if self.access.plain_http => error,
+            _ => error.with_hint("plain HTTP has to be allowed, by plain_http"),
         }
-        error.with_hint("for a certificate of a private authority set ca_file; plain HTTP has to be allowed")
     }
 }
 

@@ -66,6 +66,7 @@ impl Manifest {
             let platforms: Vec<String> = platforms.filter(|name| name != "unknown/unknown").take(20).collect();
             Error::new(ErrorKind::NotFound, "ask registry", format!("the image has nothing for {wanted}"))
                 .with_context("it is for", dagsync_core::printable(platforms.join(", ")))
+                .with_hint("name one of those in platform")
         })
     }
 }
