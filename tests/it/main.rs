@@ -15,6 +15,7 @@ mod first;
 mod gitsync;
 mod harness;
 mod hooks;
+mod image;
 mod leftovers;
 mod options;
 mod proxy;
