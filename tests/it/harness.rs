@@ -16,6 +16,7 @@ mod s3;
 mod seccomp;
 mod sshd;
 mod tmpfs;
+mod tokens;
 mod tree;
 mod web;
 

@@ -110,14 +110,19 @@ impl Buildah {
 
     /// What it takes to get into `registry`.
     fn options(&self, registry: &Registry) -> Vec<String> {
-        if !registry.is_guarded() {
-            return vec!["--tls-verify=false".to_owned()];
+        let mut options = Vec::new();
+        if registry.has_tls() {
+            let folder = self.folder.path().join("certificates");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::copy(registry.ca(), folder.join("ca.crt")).unwrap();
+            options.push(format!("--cert-dir={}", folder.display()));
+        } else {
+            options.push("--tls-verify=false".to_owned());
         }
-        let folder = self.folder.path().join("certificates");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::copy(registry.ca(), folder.join("ca.crt")).unwrap();
-        let paths = [("authfile", registry.credentials()), ("cert-dir", folder)];
-        paths.map(|(option, path)| format!("--{option}={}", path.display())).into()
+        if registry.has_password() {
+            options.push(format!("--authfile={}", registry.credentials().display()));
+        }
+        options
     }
 }
 

@@ -1,4 +1,5 @@
-//! A real registry of images: Debian's `docker-registry`, over plain HTTP, or over TLS from a private CA with a password.
+//! A real registry of images: Debian's `docker-registry`, over plain HTTP, over TLS from a private CA with a
+//! password, or with the tokens that another server gives for it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,40 +11,60 @@ use tempfile::TempDir;
 use super::net;
 use super::nginx::{PASSWORD, USER, certificates};
 use super::process::{Process, eventually, shell};
+use super::tokens;
+use super::web::Web;
+
+/// Whom it lets in.
+#[derive(Debug)]
+enum Guard {
+    /// Everybody, over plain HTTP.
+    None,
+    /// Over TLS, who knows the password.
+    Password,
+    /// Over plain HTTP, who has a token of this server.
+    Tokens(Web),
+}
 
 /// A running registry.
 #[derive(Debug)]
 pub(crate) struct Registry {
     port: u16,
     folder: TempDir,
-    is_guarded: bool,
+    guard: Guard,
     _process: Process,
 }
 
 impl Registry {
     /// Lets everybody in, over plain HTTP.
     pub(crate) fn open() -> Self {
-        Self::start(false)
+        Self::start(|_| Guard::None)
     }
 
     /// Speaks TLS, and lets in who knows the password.
     pub(crate) fn guarded() -> Self {
-        Self::start(true)
+        Self::start(|folder| {
+            certificates(folder, 30);
+            // The registry takes bcrypt alone; 5 is nearly its least cost.
+            let hash = format!("perl -e 'print crypt(q({PASSWORD}), q($2b$05$ThisIsTheSaltOfATestOf))'");
+            std::fs::write(folder.join("users"), format!("{USER}:{}\n", shell(folder, &hash))).unwrap();
+            Guard::Password
+        })
     }
 
-    fn start(is_guarded: bool) -> Self {
+    /// Speaks plain HTTP, and sends everybody to a token server that wants the password, as most public registries do.
+    pub(crate) fn with_tokens() -> Self {
+        Self::start(|folder| {
+            certificates(folder, 30);
+            Guard::Tokens(tokens::serve(folder))
+        })
+    }
+
+    fn start(guard: impl FnOnce(&Path) -> Guard) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (at, port) = (folder.path(), net::free_port());
         std::fs::create_dir(at.join("images")).unwrap();
-        let mut config = configuration(at, port);
-        if is_guarded {
-            certificates(at, 30);
-            // The registry takes bcrypt alone; 5 is nearly its least cost.
-            let hash = format!("perl -e 'print crypt(q({PASSWORD}), q($2b$05$ThisIsTheSaltOfATestOf))'");
-            std::fs::write(at.join("users"), format!("{USER}:{}\n", shell(at, &hash))).unwrap();
-            config.push_str(&guard(at));
-        }
-        std::fs::write(at.join("config.yml"), config).unwrap();
+        let guard = guard(at);
+        std::fs::write(at.join("config.yml"), configuration(at, port, &guard)).unwrap();
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(at.join("config.yml")).env_clear();
         let mut process = Process::start(&mut command, &at.join("log"));
@@ -51,12 +72,17 @@ impl Registry {
             assert!(process.ended().is_none(), "the registry ended: {}", process.log());
             net::listens(port)
         });
-        Self { port, folder, is_guarded, _process: process }
+        Self { port, folder, guard, _process: process }
     }
 
-    /// Whether it speaks TLS and asks for the password.
-    pub(crate) fn is_guarded(&self) -> bool {
-        self.is_guarded
+    /// Whether it speaks TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        matches!(self.guard, Guard::Password)
+    }
+
+    /// Whether it asks for the password.
+    pub(crate) fn has_password(&self) -> bool {
+        !matches!(self.guard, Guard::None)
     }
 
     /// The image `name`, such as `dags:prod` or `dags@sha256:…`, in it.
@@ -92,23 +118,30 @@ impl Registry {
     }
 }
 
-fn configuration(folder: &Path, port: u16) -> String {
+fn configuration(folder: &Path, port: u16, guard: &Guard) -> String {
     let at = folder.display();
+    let guard = match guard {
+        Guard::None => String::new(),
+        Guard::Password => format!(
+            "  tls: {{ certificate: {at}/server.pem, key: {at}/server.key }}
+auth: {{ htpasswd: {{ realm: images, path: {at}/users }} }}
+"
+        ),
+        Guard::Tokens(server) => format!(
+            "auth:
+  token: {{ realm: '{}', service: {}, issuer: {}, rootcertbundle: {at}/ca.pem }}
+",
+            server.url("/token"),
+            tokens::SERVICE,
+            tokens::ISSUER
+        ),
+    };
     format!(
         "version: 0.1
 log: {{ level: info }}
 storage: {{ filesystem: {{ rootdirectory: {at}/images }} }}
 http:
   addr: 127.0.0.1:{port}
-"
-    )
-}
-
-fn guard(folder: &Path) -> String {
-    let at = folder.display();
-    format!(
-        "  tls: {{ certificate: {at}/server.pem, key: {at}/server.key }}
-auth: {{ htpasswd: {{ realm: images, path: {at}/users }} }}
-"
+{guard}"
     )
 }

@@ -48,10 +48,14 @@ impl Scene {
 
     /// What it takes to ask the registry, by the names of flags.
     fn access(&self) -> Vec<(&'static str, PathBuf)> {
-        match self.registry.is_guarded() {
-            true => vec![("ca-file", self.registry.ca()), ("docker-config", self.registry.credentials())],
+        let mut access = match self.registry.has_tls() {
+            true => vec![("ca-file", self.registry.ca())],
             false => vec![("plain-http", "true".into())],
+        };
+        if self.registry.has_password() {
+            access.push(("docker-config", self.registry.credentials()));
         }
+        access
     }
 
     fn verify(&self, dags: &Path, name: &str) -> Outcome {
@@ -142,6 +146,17 @@ fn an_old_image_is_told_from_the_new_one_over_plain_http() {
 #[test]
 fn an_old_image_is_told_from_the_new_one_over_tls_with_a_password_from_a_secret() {
     tells_old_from_new(&Scene::of(Registry::guarded()));
+}
+
+#[test]
+fn an_old_image_is_told_from_the_new_one_with_the_tokens_of_another_server() {
+    let scene = Scene::of(Registry::with_tokens());
+    tells_old_from_new(&scene);
+    let wrong = scene.builder.path().join("wrong.json");
+    std::fs::write(&wrong, scene.registry.docker_config(WRONG)).unwrap();
+    let plain = ("plain-http", PathBuf::from("true"));
+    is_not_told(&scene, &[plain.clone(), ("docker-config", wrong)], &["the credentials are refused", "401"]);
+    is_not_told(&scene, &[plain], &["it asks for credentials", "401"]);
 }
 
 #[test]
