@@ -96,12 +96,15 @@ fn pod(dags: &Path, image: &str, access: &[(&str, PathBuf)]) -> Pod {
     access.iter().fold(pod, |pod, (flag, value)| pod.set(&format!("image.{}", flag.replace('-', "_")), value))
 }
 
-/// Waits until the pod is in `state`, and checks that its metrics and its manifest are of `version`, which it holds.
+/// Waits until the pod is in `state` by what the registry said, and checks that its metrics and its manifest are of
+/// `version`, which it holds.
 #[track_caller]
 fn stands(pod: &mut Pod, state: &str, version: &str) -> Value {
     let status = pod.wait(&format!("it is {state}"), |s| s["state"] == state);
     assert_eq!((&status["version"], &status["strategy"]), (&version.into(), &"image".into()), "{status:#}");
+    assert_eq!(status["warnings"], Value::Array(vec![]), "the registry answers");
     let metrics = pod.get("/metrics").unwrap().1;
+    assert!(metrics.contains("dagsync_operations_total{operation=\"expect\",result=\"success\"}"), "{metrics}");
     for one in ["converged", "stale", "tampered", "unsealed", "starting"] {
         let line = format!("dagsync_state{{state=\"{one}\"}} {}", u8::from(one == state));
         assert!(metrics.contains(&line), "{line} is not in {metrics}");
@@ -127,11 +130,14 @@ fn tells_old_from_new(scene: &Scene) {
         for word in [&new.version, &scene.registry.image(name)] {
             assert!(message.contains(word.as_str()), "{word} is not in {message}");
         }
+        let ask = |pod: &Pod| Outcome::of(dagsync().args(["status", &format!("http://127.0.0.1:{}", pod.port())]));
+        ask(&stale).ended(1, &["stale", &new.version]);
+        stale.kill();
+        let once = stale.once();
+        assert!(once.code != Some(0) && once.stderr.contains("holds another version"), "{once:#?}");
         let mut fresh = scene.pod(&new.dags, name);
         fresh.start();
-        let status = stands(&mut fresh, "converged", &new.version);
-        assert_eq!(status["warnings"], Value::Array(vec![]));
-        assert!(fresh.metric("dagsync_operations_total") >= 1.0);
+        stands(&mut fresh, "converged", &new.version);
     }
     scene.verify(&old.dags, &by_digest(old)).ended(0, &[&old.version, "verified"]);
     scene.verify(&new.dags, &by_digest(old)).ended(1, &[&old.version, "mismatch"]);

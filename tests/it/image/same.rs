@@ -48,6 +48,7 @@ fn real_dags_have_the_version_in_an_image_that_git_s3_and_a_volume_bring() {
         .set("image.docker_config", registry.credentials());
     image.once().ended(0, &[&by_hand]);
     let (status, manifest) = told(&mut image, &by_hand);
+    assert_eq!(status["warnings"], Value::Array(vec![]), "the registry answers");
     let home = |pod: &Pod| format!("http://127.0.0.1:{}", pod.port());
     for (mut pod, strategy) in brought.into_iter().zip(["git", "s3", "volume"]) {
         assert_eq!(pod.once().ended(0, &[]).stdout, by_hand, "{pod:?}");
