@@ -10,6 +10,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const REDIRECTS: usize = 5;
+/// What to do about who does not answer, and about who answers oddly.
+pub(crate) const REACH: &str = "check its name and port, that it runs, and that it may be reached from here";
+const ADDRESS: &str = "check that its name and port are right";
 const CA_MAX: u64 = 4 << 20;
 
 /// Whether the environment's proxy is used.
@@ -66,7 +69,7 @@ pub(crate) async fn read(operation: &'static str, mut response: Response, max: u
     while let Some(chunk) = response.chunk().await.map_err(|e| unanswered(operation, e))? {
         if body.len() + chunk.len() > max {
             let message = format!("the answer is larger than {max} bytes");
-            return Err(Error::new(ErrorKind::LimitExceeded, operation, message).retryable());
+            return Err(Error::new(ErrorKind::LimitExceeded, operation, message).with_hint(ADDRESS).retryable());
         }
         body.extend_from_slice(&chunk);
     }
@@ -77,14 +80,16 @@ pub(crate) async fn read(operation: &'static str, mut response: Response, max: u
 pub(crate) fn unanswered(operation: &'static str, e: reqwest::Error) -> Error {
     let e = e.without_url();
     let cause = cause(&e);
-    let (kind, message) = match () {
-        () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time"),
-        () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP"),
-        () if cause.contains("invalid peer certificate") => (ErrorKind::Untrusted, "its certificate is not trusted"),
-        () if cause.contains("InvalidContentType") => (ErrorKind::Unreachable, "it does not speak TLS"),
-        () => (ErrorKind::Unreachable, "no complete answer"),
+    let (kind, message, hint) = match () {
+        () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time", REACH),
+        () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP", ADDRESS),
+        () if cause.contains("invalid peer certificate") => {
+            (ErrorKind::Untrusted, "its certificate is not trusted", "name the authority that signed it in ca_file")
+        }
+        () if cause.contains("InvalidContentType") => (ErrorKind::Unreachable, "it does not speak TLS", ADDRESS),
+        () => (ErrorKind::Unreachable, "no complete answer", REACH),
     };
-    Error::new(kind, operation, message).with_source(e)
+    Error::new(kind, operation, message).with_hint(hint).with_source(e)
 }
 
 /// The innermost cause. TLS wraps its errors so that only their text can be looked at.

@@ -196,22 +196,24 @@ impl<'a> Session<'a> {
             StatusCode::NOT_FOUND => {
                 error(ErrorKind::NotFound, "there is no such image").with_hint("check its name and tag")
             }
-            StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now"),
+            StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now")
+                .with_hint("ask less often, by expect_interval, or with credentials"),
             StatusCode::BAD_REQUEST if self.access.plain_http => {
                 error(ErrorKind::Unreachable, "it does not answer plain HTTP")
                     .with_hint("if it speaks TLS, take plain_http away")
             }
-            _ => error(ErrorKind::Unreachable, "it does not serve the image"),
+            _ => error(ErrorKind::Unreachable, "it does not serve the image")
+                .with_hint("check that this is a registry and that it is well"),
         }
     }
 
     fn unreachable(&self, e: reqwest::Error) -> Error {
+        let no_connection = e.is_connect();
         let error = http::unanswered(OPERATION, e);
-        match error.kind() {
-            ErrorKind::Untrusted => error.with_hint("name the authority that signed it in ca_file"),
-            _ if self.access.plain_http => error,
-            _ => error.with_hint("plain HTTP has to be allowed, by plain_http"),
+        if self.access.plain_http || !no_connection || error.kind() == ErrorKind::Untrusted {
+            return error;
         }
+        error.with_hint("check its name and port; plain HTTP has to be allowed, by plain_http")
     }
 }
 

@@ -65,8 +65,14 @@ impl Manifest {
             let platforms = self.manifests.iter().filter_map(|m| m.platform.as_ref()).map(Platform::name);
             let platforms: Vec<String> = platforms.filter(|name| name != "unknown/unknown").take(20).collect();
             Error::new(ErrorKind::NotFound, "ask registry", format!("the image has nothing for {wanted}"))
-                .with_context("it is for", dagsync_core::printable(platforms.join(", ")))
-                .with_hint("name one of those in platform")
+                .with_context(
+                    "it is for",
+                    match platforms.is_empty() {
+                        true => "no platform that it names".to_owned(),
+                        false => dagsync_core::printable(platforms.join(", ")),
+                    },
+                )
+                .with_hint("push it for this platform, or set platform to one that it is for")
         })
     }
 }
