@@ -79,10 +79,21 @@ pub(crate) async fn read(operation: &'static str, mut response: Response, max: u
 /// Why there is no answer, or only part of one. Never with the URL, which may hold a token.
 pub(crate) fn unanswered(operation: &'static str, e: reqwest::Error) -> Error {
     let e = e.without_url();
+    let cause = cause(&e);
     let (kind, message, hint) = match () {
         () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time", REACH),
         () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP", ADDRESS),
+        () if cause.contains("invalid peer certificate") => {
+            (ErrorKind::Untrusted, "its certificate is not trusted", "name the authority that signed it in ca_file")
+        }
+        () if cause.contains("InvalidContentType") => (ErrorKind::Unreachable, "it does not speak TLS", ADDRESS),
         () => (ErrorKind::Unreachable, "no complete answer", REACH),
     };
     Error::new(kind, operation, message).with_hint(hint).with_source(e)
+}
+
+/// The innermost cause. TLS wraps its errors so that only their text can be looked at.
+fn cause(e: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = e;
+    std::iter::successors(Some(first), |e| e.source()).last().map(ToString::to_string).unwrap_or_default()
 }

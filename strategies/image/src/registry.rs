@@ -59,8 +59,8 @@ pub struct Image {
 /// # Errors
 /// What went wrong, with the reference and never with a secret.
 pub async fn label(reference: &Reference, label: &str, access: &Access) -> Result<Image> {
-    let asked = Session::new(reference, access).await?.label(label).await;
-    asked.map_err(|e| e.with_context("image", reference))
+    let asked = async { Session::new(reference, access).await?.label(label).await };
+    asked.await.map_err(|e| e.with_context("image", reference))
 }
 
 struct Session<'a> {
@@ -198,6 +198,10 @@ impl<'a> Session<'a> {
             }
             StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now")
                 .with_hint("ask less often, by expect_interval, or with credentials"),
+            StatusCode::BAD_REQUEST if self.access.plain_http => {
+                error(ErrorKind::Unreachable, "it does not answer plain HTTP")
+                    .with_hint("if it speaks TLS, take plain_http away")
+            }
             _ => error(ErrorKind::Unreachable, "it does not serve the image")
                 .with_hint("check that this is a registry and that it is well"),
         }
@@ -206,10 +210,10 @@ impl<'a> Session<'a> {
     fn unreachable(&self, e: reqwest::Error) -> Error {
         let no_connection = e.is_connect();
         let error = http::unanswered(OPERATION, e);
-        if self.access.plain_http || !no_connection {
+        if self.access.plain_http || !no_connection || error.kind() == ErrorKind::Untrusted {
             return error;
         }
-        error.with_hint("check its name and port; for a certificate of a private authority set ca_file; plain HTTP has to be allowed")
+        error.with_hint("check its name and port; plain HTTP has to be allowed, by plain_http")
     }
 }
 

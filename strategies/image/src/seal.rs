@@ -70,7 +70,8 @@ impl Sealed {
             include: sorted(include),
             exclude: sorted(exclude),
             links: tree.skipped.iter().map(|link| link.path.as_str().to_owned()).collect(),
-            revision,
+            // An argument of a build that nobody gave is empty.
+            revision: revision.filter(|revision| !revision.is_empty()),
         };
         Self { seal, manifest }
     }
@@ -191,7 +192,8 @@ mod tests {
             "b.py",
             "a link out of the tree is no file of it, but somebody may run it"
         );
-        let again = Sealed::new(&tree(one.path()), &[], &[], None);
+        let again = Sealed::new(&tree(one.path()), &[], &[], Some(String::new()));
+        assert_eq!(again.seal.revision, None, "what is empty is no name");
         assert!(changes(&again).is_empty(), "one that was there when it was sealed is known");
         assert!(Sealed::read(tempfile::tempdir().unwrap().path(), None).unwrap().is_none());
     }

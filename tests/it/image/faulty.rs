@@ -275,7 +275,7 @@ fn a_redirect_to_plain_http_and_a_certificate_of_nobody() {
     assert!(plain.asked().is_empty(), "it was followed");
     fails(&mut verify(&baked, &["--expect-image", &image]), "a certificate of nobody", &["ca_file", &image]);
     let url = format!("https://127.0.0.1:{port}");
-    fails(&mut verify(&baked, &["--expect-from", &url]), "a daemon's", &["no complete answer", &url]);
+    fails(&mut verify(&baked, &["--expect-from", &url]), "a daemon's", &["certificate is not trusted", &url]);
     let no_tls = format!("127.0.0.1:{}/team/dags:v1", plain.port);
     fails(&mut verify(&baked, &["--expect-image", &no_tls]), "no TLS", &["plain HTTP has to be allowed", &no_tls]);
 }

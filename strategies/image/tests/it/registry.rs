@@ -135,6 +135,7 @@ async fn what_a_registry_does_wrong_is_told_and_bounded() {
     let home = format!("http://127.0.0.1:{}", registry.port);
     for (status, headers, body, kind, told) in [
         ("404 Not Found", "", "", ErrorKind::NotFound, "there is no such image"),
+        ("400 Bad Request", "", "", ErrorKind::Unreachable, "take plain_http away"),
         ("403 Forbidden", "", "", ErrorKind::Unauthorized, "it asks for credentials"),
         (
             "401 Unauthorized",
@@ -202,6 +203,10 @@ async fn https_is_spoken_unless_plain_http_is_allowed() {
         "{error}"
     );
     assert!(registry.asked.lock().unwrap().is_empty());
+    // Whatever came before the first question, it says about which image.
+    let access = Access { docker_config: Some("/nonexistent/docker.json".into()), ..Access::default() };
+    let error = label(&registry.reference(), LABEL, &access).await.unwrap_err();
+    assert!(error.to_string().contains(&registry.reference().to_string()), "{error}");
 }
 
 /// While nobody answers, what was said last counts; and what was never said is compared with nothing, but told.
