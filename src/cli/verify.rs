@@ -145,7 +145,7 @@ async fn asked(args: &VerifyArgs, globs: &Globs, interrupt: &Interrupt) -> Resul
                 plain_http: image.plain_http,
                 platform: image.platform.clone(),
             };
-            Expect::Image(name.parse()?, access)
+            Expect::image(name.parse()?, access)
         }
         (None, None) => return Ok(None),
     };

@@ -9,7 +9,8 @@ use reqwest::{Response, redirect};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-const REDIRECTS: usize = 5;
+/// Redirects that are followed where a question holds no secret but in its headers, which are not taken to another host.
+pub(crate) const REDIRECTS: usize = 5;
 /// What to do about who does not answer, and about who answers oddly.
 pub(crate) const REACH: &str = "check its name and port, that it runs, and that it may be reached from here";
 const ADDRESS: &str = "check that its name and port are right";
@@ -26,13 +27,18 @@ pub(crate) enum Proxy {
 
 /// A client that trusts the system's authorities and those in `ca_file`; over `plain` HTTP it needs none. Certificates are
 /// read anew for each.
-pub(crate) async fn client(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest::Client> {
-    blocking(&Interrupt::never(), "read certificates", move |_| build(ca_file, plain, proxy)).await
+pub(crate) async fn client(
+    ca_file: Option<PathBuf>,
+    plain: bool,
+    proxy: Proxy,
+    redirects: usize,
+) -> Result<reqwest::Client> {
+    blocking(&Interrupt::never(), "read certificates", move |_| build(ca_file, plain, proxy, redirects)).await
 }
 
-fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest::Client> {
+fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy, redirects: usize) -> Result<reqwest::Client> {
     let follow = redirect::Policy::custom(move |attempt| match attempt.previous().len() {
-        REDIRECTS.. => attempt.error("too many redirects"),
+        count if count >= redirects => attempt.error("too many redirects"),
         _ if !plain && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
         _ => attempt.follow(),
     });
@@ -46,7 +52,10 @@ fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest:
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
-        let bad = |what: &str| Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()));
+        let bad = |what: &str| {
+            Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()))
+                .with_hint("name a bundle of certificates in PEM in ca_file")
+        };
         let pem = fs::read(&path, CA_MAX)?.ok_or_else(|| bad("is not there"))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
         if certificates.is_empty() {
@@ -58,7 +67,9 @@ fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest:
         builder = builder.tls_certs_only([]);
     }
     let failed = |e: reqwest::Error| {
-        Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
+        Error::new(ErrorKind::Untrusted, "start HTTP client", "TLS cannot be set up")
+            .with_hint("name a bundle of certificate authorities in ca_file, or install the system's (ca-certificates)")
+            .with_source(e.without_url())
     };
     builder.build().map_err(failed)
 }
@@ -84,12 +95,42 @@ pub(crate) fn unanswered(operation: &'static str, e: reqwest::Error) -> Error {
         () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time", REACH),
         () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP", ADDRESS),
         () if cause.contains("invalid peer certificate") => {
-            (ErrorKind::Untrusted, "its certificate is not trusted", "name the authority that signed it in ca_file")
+            let (message, hint) = mistrust(&cause);
+            (ErrorKind::Untrusted, message, hint)
         }
+        () if cause.contains("received fatal alert") || cause.contains("peer is incompatible") => (
+            ErrorKind::Untrusted,
+            "it agrees to no TLS with this client",
+            "check its port, and that it speaks TLS 1.2 or 1.3 and asks for no certificate",
+        ),
         () if cause.contains("InvalidContentType") => (ErrorKind::Unreachable, "it does not speak TLS", ADDRESS),
         () => (ErrorKind::Unreachable, "no complete answer", REACH),
     };
-    Error::new(kind, operation, message).with_hint(hint).with_source(e)
+    let error = Error::new(kind, operation, message).with_hint(hint).with_source(e);
+    // Who redirects, or speaks another protocol, will do so again.
+    if kind == ErrorKind::Unreachable && hint == ADDRESS { error.permanent() } else { error }
+}
+
+/// What is wrong with a certificate, and what to do about it.
+fn mistrust(cause: &str) -> (&'static str, &'static str) {
+    // It is told either in words or by the name of the error alone.
+    let cause = cause.to_lowercase().replace(' ', "");
+    match () {
+        () if cause.contains("notvalidforname") => {
+            ("its certificate is for another name", "ask it by a name that its certificate holds")
+        }
+        () if cause.contains("expired") => ("its certificate has expired", "renew it, or check this host's clock"),
+        () if cause.contains("notvalidyet") => ("its certificate is not valid yet", "check this host's clock"),
+        () => ("its certificate is not trusted", "name the authority that signed it in ca_file"),
+    }
+}
+
+/// What somebody else wrote, as far as a message has room for it.
+pub(crate) fn shortened(text: &str) -> String {
+    const LENGTH: usize = 80;
+    let start: String = text.chars().take(LENGTH).collect();
+    let rest = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{rest}", dagsync_core::printable(start))
 }
 
 /// The innermost cause. TLS wraps its errors so that only their text can be looked at.

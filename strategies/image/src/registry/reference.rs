@@ -34,6 +34,10 @@ impl Reference {
         &self.repository
     }
 
+    pub(super) fn is_digest(&self) -> bool {
+        self.digest.is_some()
+    }
+
     /// The digest, or else the tag.
     pub fn identifier(&self) -> &str {
         self.digest.as_deref().unwrap_or(&self.tag)
