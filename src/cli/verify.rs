@@ -149,7 +149,7 @@ async fn asked(args: &VerifyArgs, globs: &Globs, interrupt: &Interrupt) -> Resul
         }
         (None, None) => return Ok(None),
     };
-    let wanted = expect.ask(interrupt).await?;
+    let wanted = expect.ask_again(interrupt).await?;
     let own = Filter::new(&globs.include, &globs.exclude)?.hash().to_string();
     match wanted.filter_hash {
         Some(hash) if hash != own => {

@@ -8,6 +8,7 @@ mod faulty_run;
 mod once;
 mod places;
 mod registry;
+mod retried;
 mod same;
 mod tampered;
 mod watched;

@@ -36,7 +36,10 @@ pub(super) struct Double {
 
 impl Double {
     pub(super) fn doing(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    pub(super) fn at(listener: TcpListener, script: Script) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (script, asked) = (Arc::new(Mutex::new(script)), Arc::<Mutex<Vec<Asked>>>::default());
         let (known, log) = (script.clone(), asked.clone());

@@ -18,7 +18,7 @@ pub(super) const LOUD: &str = "trace,hyper=trace,reqwest=trace,rustls=trace,h2=t
 
 /// How a command ended that must end by itself, and all that it said.
 #[track_caller]
-fn ended(command: &mut Command) -> (Option<i32>, String) {
+pub(super) fn ended(command: &mut Command) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(command, &folder.path().join("log"));
     (process.wait().code(), process.log())
@@ -32,7 +32,7 @@ pub(super) fn docker_config(folder: &Path, host: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-fn verify(baked: &Baked, args: &[&str]) -> Command {
+pub(super) fn verify(baked: &Baked, args: &[&str]) -> Command {
     let mut command = dagsync();
     command.arg("--log-level").arg(LOUD).arg("verify").arg(baked.dags()).args(args);
     command
@@ -40,7 +40,7 @@ fn verify(baked: &Baked, args: &[&str]) -> Command {
 
 /// Status 2, the name of what was asked, what is wrong with it, and nothing secret.
 #[track_caller]
-fn fails(command: &mut Command, what: &str, words: &[&str]) {
+pub(super) fn fails(command: &mut Command, what: &str, words: &[&str]) {
     let (code, said) = ended(command);
     assert_eq!(code, Some(2), "{what}: {said}");
     let error = said.lines().find(|line| line.starts_with("error: "));
@@ -135,11 +135,11 @@ fn a_registry_that_answers_nonsense() {
         ("gateway", reply(503, "Retry-After: 99999\r\n", ""), "it does not serve the image"),
         ("too many", reply(429, "Retry-After: 99999\r\n", ""), "it allows no more requests for now"),
         ("gone", reply(404, "", ""), "there is no such image"),
-        ("forbidden", reply(403, "", ""), "it asks for credentials"),
+        ("forbidden", reply(403, "", ""), "it denies access without credentials"),
         ("no config", reply(200, "", "{\"schemaVersion\": 2}"), "names no configuration"),
         ("wrong blob", at("/blobs/", reply(200, "", config), reply(200, "", other)), "its digest names"),
-        ("odd digest", reply(200, "", r#"{"config": {"digest": "../../etc/passwd"}}"#), "its digest names"),
-        ("no platform", reply(200, "", r#"{"manifests": [{"digest": "sha256:0"}]}"#), "nothing for linux/"),
+        ("odd digest", reply(200, "", r#"{"config": {"digest": "../../etc/passwd"}}"#), "unsupported digest"),
+        ("no platform", reply(200, "", r#"{"manifests": [{"digest": "x"}, {"digest": "y"}]}"#), "nothing for linux/"),
         ("no label", labelled(&json!({})), "the image has no label io.dagsync.version"),
         ("no labels", labelled(&json!(null)), "the image has no label io.dagsync.version"),
         ("other label", labelled(&json!({"io.dagsync.versions": baked.version()})), "has no label"),
@@ -240,12 +240,22 @@ fn a_redirect_to_another_host_takes_no_secret_along() {
 }
 
 /// An authority and a certificate of it for this host.
-const CERTIFICATE: &str = "
+pub(super) const CERTIFICATE: &str = "
     openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca -days 2 -subj /CN=authority 2>/dev/null
     openssl req -newkey rsa:2048 -nodes -keyout key -out request -subj /CN=registry 2>/dev/null
     echo subjectAltName=IP:127.0.0.1 > names
     openssl x509 -req -in request -CA ca -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert 2>/dev/null
     mkdir -p v2/team/dags/manifests";
+
+/// A server with that certificate, which serves the folder.
+pub(super) fn openssl_server(folder: &Path, port: u16) -> Process {
+    let mut server = Command::new("openssl");
+    let address = format!("127.0.0.1:{port}");
+    server.args(["s_server", "-quiet", "-HTTP", "-cert", "cert", "-key", "key", "-accept", &address]);
+    let server = Process::start(server.current_dir(folder), &folder.join("log"));
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    server
+}
 
 /// Whoever answers in place of a registry with TLS cannot lead to one without.
 #[test]
@@ -255,20 +265,7 @@ fn a_redirect_to_plain_http_and_a_certificate_of_nobody() {
     let answer = format!("HTTP/1.0 307 x\r\nLocation: {}/v2/team/dags/manifests/v1\r\n\r\n", plain.url());
     shell(folder.path(), CERTIFICATE);
     std::fs::write(folder.path().join("v2/team/dags/manifests/v1"), answer).unwrap();
-    let mut server = Command::new("openssl");
-    server.args([
-        "s_server",
-        "-quiet",
-        "-HTTP",
-        "-cert",
-        "cert",
-        "-key",
-        "key",
-        "-accept",
-        &format!("127.0.0.1:{port}"),
-    ]);
-    let _server = Process::start(server.current_dir(folder.path()), &folder.path().join("log"));
-    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let _server = openssl_server(folder.path(), port);
     let (image, ca) = (format!("127.0.0.1:{port}/team/dags:v1"), folder.path().join("ca").display().to_string());
     let words = ["to plain HTTP", &image];
     fails(&mut verify(&baked, &["--expect-image", &image, "--ca-file", &ca]), "redirect", &words);
