@@ -46,7 +46,7 @@ pub(crate) fn main(registry: &Registry, argv: impl IntoIterator<Item = OsString>
         Err(error) => {
             let line = error.to_string().replace('\n', " ");
             let _ = writeln!(std::io::stderr(), "error: {line}");
-            Exit::from(error.kind())
+            Exit::from(&error)
         }
     }
 }

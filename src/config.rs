@@ -2,8 +2,8 @@
 
 mod bind;
 mod check;
-mod fleet;
 mod drift;
+mod fleet;
 mod layers;
 mod loaded;
 mod model;
@@ -12,8 +12,8 @@ mod table;
 mod value;
 
 pub use bind::Bind;
-pub use fleet::{Fleet, KubernetesFleet, Scheme};
 pub use drift::Drift;
+pub use fleet::{Fleet, KubernetesFleet, Scheme};
 pub(crate) use layers::is_service_link;
 pub use layers::{Flag, Inputs};
 pub use loaded::{Effective, Loaded};

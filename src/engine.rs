@@ -286,6 +286,10 @@ impl Engine {
         let Some(error) = verdict.error(&report.version) else { return Ok(report) };
         // It is looked at again at the next sync, not only at the next check.
         self.materialized = None;
+        if verdict.changes().is_empty() {
+            // What was wrong before with single files is not what is wrong now.
+            self.parts.board.update(|status| status.tampered.clear());
+        }
         // What is known already is not counted again at each sync.
         if !self.parts.board.read().shows(verdict.changes()) {
             self.note_changes(&report.version, &place, verdict.changes());

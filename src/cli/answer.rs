@@ -3,7 +3,7 @@
 use std::io::{ErrorKind as Io, Write};
 use std::process::ExitCode;
 
-use dagsync_core::{ChangeKind, ErrorKind};
+use dagsync_core::{ChangeKind, Error, ErrorKind};
 use serde_json::Value as Json;
 
 /// The exit statuses, the same for every command.
@@ -29,9 +29,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl From<ErrorKind> for Exit {
-    fn from(kind: ErrorKind) -> Self {
-        match kind {
+impl From<&Error> for Exit {
+    fn from(error: &Error) -> Self {
+        match error.kind() {
+            // The tree was read, and is not what it should be.
+            ErrorKind::Mismatch if error.operation() == "verify" => Self::Mismatch,
             ErrorKind::Config => Self::Usage,
             ErrorKind::Cancelled => Self::Interrupted,
             _ => Self::Failed,

@@ -52,7 +52,7 @@ pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs,
 /// A daemon that has not published anything yet is well as long as nothing failed.
 fn is_well(status: &Json) -> bool {
     match status["state"].as_str() {
-        Some("stale" | "tampered") => false,
+        Some("stale" | "tampered" | "unsealed") => false,
         Some("starting") => status["last_error"].is_null(),
         _ => true,
     }
@@ -165,6 +165,7 @@ zebra       1
             ("converged", Json::Null, true),
             ("stale", error.clone(), false),
             ("tampered", Json::Null, false),
+            ("unsealed", Json::Null, false),
         ] {
             assert_eq!(is_well(&json!({"state": state, "last_error": error})), well, "{state} {error}");
         }

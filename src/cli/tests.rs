@@ -124,8 +124,8 @@ fn wrong_arguments_are_usage_errors() {
     }
     assert_eq!(main(&registry(), argv("bogus")), Exit::Usage);
     assert_eq!(main(&registry(), argv("--version")), Exit::Fine);
-    assert_eq!(Exit::from(ErrorKind::Config), Exit::Usage);
-    assert_eq!(Exit::from(ErrorKind::Io), Exit::Failed);
+    assert_eq!(Exit::from(&Error::new(ErrorKind::Config, "test", "x")), Exit::Usage);
+    assert_eq!(Exit::from(&Error::new(ErrorKind::Io, "test", "x")), Exit::Failed);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn what_is_not_published_is_said() {
     let world = World::new();
     for line in [format!("status {}", world.path("one")), format!("diff {} {}", world.path("one"), world.path("no"))] {
         let error = ask(&line).unwrap_err();
-        assert_eq!(Exit::from(error.kind()), Exit::Failed, "{error}");
+        assert_eq!(Exit::from(&error), Exit::Failed, "{error}");
     }
     for folder in [world.path("one"), world.path("no")] {
         let error = ask(&format!("status {folder}")).unwrap_err().to_string();
@@ -307,5 +307,5 @@ fn a_cancelled_hash_ends_as_interrupted() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let error = runtime.block_on(hash::run(args, Interrupt::new(token, None))).unwrap_err();
-    assert_eq!(Exit::from(error.kind()), Exit::Interrupted);
+    assert_eq!(Exit::from(&error), Exit::Interrupted);
 }

@@ -145,11 +145,11 @@ async fn asked(args: &VerifyArgs, globs: &Globs, interrupt: &Interrupt) -> Resul
                 plain_http: image.plain_http,
                 platform: image.platform.clone(),
             };
-            Expect::Image(name.parse()?, access)
+            Expect::image(name.parse()?, access)
         }
         (None, None) => return Ok(None),
     };
-    let wanted = interrupt.guard("ask", expect.ask()).await?;
+    let wanted = expect.ask_again(interrupt).await?;
     let own = Filter::new(&globs.include, &globs.exclude)?.hash().to_string();
     match wanted.filter_hash {
         Some(hash) if hash != own => {

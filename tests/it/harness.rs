@@ -1,6 +1,7 @@
 //! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
 
 mod bindfs;
+mod buildah;
 mod dnsmasq;
 mod faultfs;
 mod gate;
@@ -11,15 +12,18 @@ mod pod;
 mod process;
 mod proxy;
 mod reader;
+mod registry;
 mod repo;
 mod s3;
 mod seccomp;
 mod sshd;
 mod tmpfs;
+mod tokens;
 mod tree;
 mod web;
 
 pub(crate) use bindfs::Bindfs;
+pub(crate) use buildah::{Buildah, DAGS};
 pub(crate) use dnsmasq::Dnsmasq;
 pub(crate) use faultfs::FaultFs;
 pub(crate) use gate::Gate;
@@ -27,8 +31,9 @@ pub(crate) use net::{free_port, http, request};
 pub(crate) use netns::Switch;
 pub(crate) use nginx::{Nginx, PASSWORD, USER};
 pub(crate) use pod::{Outcome, Pod, dagsync};
-pub(crate) use process::{PATIENCE, Process, eventually, shell};
+pub(crate) use process::{PATIENCE, Process, eventually, run, shell};
 pub(crate) use proxy::Proxy;
+pub(crate) use registry::Registry;
 pub(crate) use repo::Repo;
 pub(crate) use s3::{Bucket, Server as S3Server};
 pub(crate) use seccomp::refusing;

@@ -18,6 +18,7 @@ mod fleet;
 mod gitsync;
 mod harness;
 mod hooks;
+mod image;
 mod leftovers;
 mod options;
 mod proxy;

@@ -91,7 +91,13 @@ impl HashedTree {
     pub fn changes_since(&self, manifest: &Manifest, links: &BTreeSet<TreePath>) -> Vec<Change> {
         let mut changes = manifest.diff(&self.manifest);
         let added = self.skipped.iter().filter(|link| self.links.contains(&link.path) && !links.contains(&link.path));
-        changes.extend(added.map(|link| Change { path: link.path.clone(), change: ChangeKind::Added }));
+        for path in added.map(|link| &link.path) {
+            match changes.binary_search_by(|change| change.path.cmp(path)) {
+                // A file whose place it took.
+                Ok(at) => changes[at].change = ChangeKind::Modified,
+                Err(at) => changes.insert(at, Change { path: path.clone(), change: ChangeKind::Added }),
+            }
+        }
         changes
     }
 }

@@ -9,7 +9,11 @@ use reqwest::{Response, redirect};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-const REDIRECTS: usize = 5;
+/// Redirects that are followed where a question holds no secret but in its headers, which are not taken to another host.
+pub(crate) const REDIRECTS: usize = 5;
+/// What to do about who does not answer, and about who answers oddly.
+pub(crate) const REACH: &str = "check its name and port, that it runs, and that it may be reached from here";
+const ADDRESS: &str = "check that its name and port are right";
 const CA_MAX: u64 = 4 << 20;
 
 /// Whether the environment's proxy is used.
@@ -23,13 +27,18 @@ pub(crate) enum Proxy {
 
 /// A client that trusts the system's authorities and those in `ca_file`; over `plain` HTTP it needs none. Certificates are
 /// read anew for each.
-pub(crate) async fn client(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest::Client> {
-    blocking(&Interrupt::never(), "read certificates", move |_| build(ca_file, plain, proxy)).await
+pub(crate) async fn client(
+    ca_file: Option<PathBuf>,
+    plain: bool,
+    proxy: Proxy,
+    redirects: usize,
+) -> Result<reqwest::Client> {
+    blocking(&Interrupt::never(), "read certificates", move |_| build(ca_file, plain, proxy, redirects)).await
 }
 
-fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest::Client> {
+fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy, redirects: usize) -> Result<reqwest::Client> {
     let follow = redirect::Policy::custom(move |attempt| match attempt.previous().len() {
-        REDIRECTS.. => attempt.error("too many redirects"),
+        count if count >= redirects => attempt.error("too many redirects"),
         _ if !plain && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
         _ => attempt.follow(),
     });
@@ -43,7 +52,10 @@ fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest:
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
-        let bad = |what: &str| Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()));
+        let bad = |what: &str| {
+            Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()))
+                .with_hint("name a bundle of certificates in PEM in ca_file")
+        };
         let pem = fs::read(&path, CA_MAX)?.ok_or_else(|| bad("is not there"))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
         if certificates.is_empty() {
@@ -55,7 +67,9 @@ fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy) -> Result<reqwest:
         builder = builder.tls_certs_only([]);
     }
     let failed = |e: reqwest::Error| {
-        Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
+        Error::new(ErrorKind::Untrusted, "start HTTP client", "TLS cannot be set up")
+            .with_hint("name a bundle of certificate authorities in ca_file, or install the system's (ca-certificates)")
+            .with_source(e.without_url())
     };
     builder.build().map_err(failed)
 }
@@ -66,7 +80,7 @@ pub(crate) async fn read(operation: &'static str, mut response: Response, max: u
     while let Some(chunk) = response.chunk().await.map_err(|e| unanswered(operation, e))? {
         if body.len() + chunk.len() > max {
             let message = format!("the answer is larger than {max} bytes");
-            return Err(Error::new(ErrorKind::LimitExceeded, operation, message).retryable());
+            return Err(Error::new(ErrorKind::LimitExceeded, operation, message).with_hint(ADDRESS).retryable());
         }
         body.extend_from_slice(&chunk);
     }
@@ -76,10 +90,51 @@ pub(crate) async fn read(operation: &'static str, mut response: Response, max: u
 /// Why there is no answer, or only part of one. Never with the URL, which may hold a token.
 pub(crate) fn unanswered(operation: &'static str, e: reqwest::Error) -> Error {
     let e = e.without_url();
-    let (kind, message) = match () {
-        () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time"),
-        () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP"),
-        () => (ErrorKind::Unreachable, "no complete answer"),
+    let cause = cause(&e);
+    let (kind, message, hint) = match () {
+        () if e.is_timeout() => (ErrorKind::Timeout, "no answer in time", REACH),
+        () if e.is_redirect() => (ErrorKind::Unreachable, "it redirects too often, or to plain HTTP", ADDRESS),
+        () if cause.contains("invalid peer certificate") => {
+            let (message, hint) = mistrust(&cause);
+            (ErrorKind::Untrusted, message, hint)
+        }
+        () if cause.contains("received fatal alert") || cause.contains("peer is incompatible") => (
+            ErrorKind::Untrusted,
+            "it agrees to no TLS with this client",
+            "check its port, and that it speaks TLS 1.2 or 1.3 and asks for no certificate",
+        ),
+        () if cause.contains("InvalidContentType") => (ErrorKind::Unreachable, "it does not speak TLS", ADDRESS),
+        () => (ErrorKind::Unreachable, "no complete answer", REACH),
     };
-    Error::new(kind, operation, message).with_source(e)
+    let error = Error::new(kind, operation, message).with_hint(hint).with_source(e);
+    // Who redirects, or speaks another protocol, will do so again.
+    if kind == ErrorKind::Unreachable && hint == ADDRESS { error.permanent() } else { error }
+}
+
+/// What is wrong with a certificate, and what to do about it.
+fn mistrust(cause: &str) -> (&'static str, &'static str) {
+    // It is told either in words or by the name of the error alone.
+    let cause = cause.to_lowercase().replace(' ', "");
+    match () {
+        () if cause.contains("notvalidforname") => {
+            ("its certificate is for another name", "ask it by a name that its certificate holds")
+        }
+        () if cause.contains("expired") => ("its certificate has expired", "renew it, or check this host's clock"),
+        () if cause.contains("notvalidyet") => ("its certificate is not valid yet", "check this host's clock"),
+        () => ("its certificate is not trusted", "name the authority that signed it in ca_file"),
+    }
+}
+
+/// What somebody else wrote, as far as a message has room for it.
+pub(crate) fn shortened(text: &str) -> String {
+    const LENGTH: usize = 80;
+    let start: String = text.chars().take(LENGTH).collect();
+    let rest = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{rest}", dagsync_core::printable(start))
+}
+
+/// The innermost cause. TLS wraps its errors so that only their text can be looked at.
+fn cause(e: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = e;
+    std::iter::successors(Some(first), |e| e.source()).last().map(ToString::to_string).unwrap_or_default()
 }

@@ -128,7 +128,7 @@ impl Image {
         let mut warnings = Vec::new();
         let said = match known {
             Some((said, at)) if is_fresh(&at) => Some(said),
-            known => match cx.interrupt.guard("ask", expect.ask()).await {
+            known => match expect.ask(&cx.interrupt).await {
                 Ok(said) => {
                     cx.tally.count("expect", Outcome::Success);
                     lock(&self.state).said = Some((said.clone(), Instant::now()));

@@ -4,31 +4,33 @@
 //! with it.
 
 mod answer;
+mod auth;
+mod challenge;
 mod credentials;
+mod denied;
+mod memory;
+mod platform;
 mod reference;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use dagsync_core::{Digest, Error, ErrorKind, Interrupt, Result, blocking};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, StatusCode};
-use serde::Deserialize;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::http::{self, Proxy};
 
-use answer::{Descriptor, ImageConfig, Manifest};
-use credentials::Credentials;
+use answer::{CONFIG, Descriptor, ImageConfig, MANIFEST, Manifest, Part};
+use credentials::Found;
+pub use memory::Memory;
+use platform::Target;
 pub use reference::Reference;
 
-/// The spec lets a registry refuse larger manifests.
-const MANIFEST_MAX: usize = 4 << 20;
-/// Configurations are some kilobytes.
-const CONFIG_MAX: usize = 8 << 20;
-const TOKEN_MAX: usize = 1 << 20;
+/// How many indexes lead to an image: one, or one within another.
+const INDEXES: usize = 2;
 
 const OPERATION: &str = "ask registry";
 
@@ -41,8 +43,15 @@ pub struct Access {
     pub ca_file: Option<PathBuf>,
     /// Whether plain HTTP may be spoken.
     pub plain_http: bool,
-    /// Of an image for several platforms, which; empty: this one, such as `linux/arm64`.
+    /// Of an image for several platforms, which; empty: this one, such as `linux/arm64`. An image for one platform must be
+    /// for it too.
     pub platform: String,
+}
+
+impl Access {
+    async fn client(&self, redirects: usize) -> Result<reqwest::Client> {
+        http::client(self.ca_file.clone(), self.plain_http, Proxy::FromEnvironment, redirects).await
+    }
 }
 
 /// What a registry says of an image.
@@ -54,160 +63,150 @@ pub struct Image {
     pub label: Option<String>,
 }
 
-/// The image's value of `label`.
+/// The image's value of `label`. What is in `memory`, which is of this image, label and platform alone, is asked for no more:
+/// nothing where the reference is a digest, and only the digest where it is a tag.
 ///
 /// # Errors
 /// What went wrong, with the reference and never with a secret.
-pub async fn label(reference: &Reference, label: &str, access: &Access) -> Result<Image> {
-    let asked = Session::new(reference, access).await?.label(label).await;
-    asked.map_err(|e| e.with_context("image", reference))
+pub async fn label(reference: &Reference, label: &str, access: &Access, memory: &Memory) -> Result<Image> {
+    if let Some(image) = memory.image().filter(|image| image.digest == reference.identifier()) {
+        return Ok(image);
+    }
+    let asked = async {
+        memory.paused().map_or(Ok(()), |left| Err(paused(left)))?;
+        Session::new(reference, access, memory).await?.label(label).await
+    };
+    let image = asked.await.map_err(|e| e.with_context("image", reference))?;
+    memory.keep(image.clone());
+    Ok(image)
 }
 
 struct Session<'a> {
     reference: &'a Reference,
     access: &'a Access,
+    memory: &'a Memory,
     http: reqwest::Client,
-    credentials: Option<Credentials>,
+    found: Found,
     authorization: Option<HeaderValue>,
 }
 
 impl<'a> Session<'a> {
-    async fn new(reference: &'a Reference, access: &'a Access) -> Result<Self> {
-        let (path, registry) = (access.docker_config.clone(), reference.registry().to_owned());
-        let find = move |_: &_| path.map_or(Ok(None), |path| Credentials::find(&path, &registry));
-        let credentials = blocking(&Interrupt::never(), OPERATION, find).await?;
-        let http = http::client(access.ca_file.clone(), access.plain_http, Proxy::FromEnvironment).await?;
-        Ok(Self { reference, access, http, credentials, authorization: None })
+    async fn new(reference: &'a Reference, access: &'a Access, memory: &'a Memory) -> Result<Self> {
+        let (path, of) = (access.docker_config.clone(), reference.clone());
+        let find = move |_: &_| path.map_or_else(|| Ok(Found::default()), |path| Found::read(&path, &of));
+        let found = blocking(&Interrupt::never(), OPERATION, find).await?;
+        let http = access.client(http::REDIRECTS).await?;
+        Ok(Self { reference, access, memory, http, found, authorization: None })
     }
 
     async fn label(mut self, label: &str) -> Result<Image> {
-        let (body, digest) = self.manifest(self.reference.identifier()).await?;
-        let mut manifest: Manifest = parse(&body, "manifest")?;
-        if !manifest.manifests.is_empty() {
-            let platform = answer::platform(&self.access.platform);
-            let child = manifest.of_platform(&platform)?.digest.clone();
-            manifest = parse(&self.manifest(&child).await?.0, "manifest")?;
+        let known = self.memory.image();
+        if let Some(image) = &known
+            && self.digest().await?.is_some_and(|digest| digest == image.digest)
+        {
+            return Ok(image.clone());
+        }
+        let body = self.get(&MANIFEST, self.reference.identifier()).await?;
+        let digest = format!("sha256:{}", Digest::of(&body));
+        if self.reference.is_digest() && digest != self.reference.identifier() {
+            return Err(corrupt("the manifest is not the one that its digest names"));
+        }
+        if let Some(image) = known.filter(|image| image.digest == digest) {
+            return Ok(image);
+        }
+        let config = self.config(&body).await?;
+        let label = config.config.unwrap_or_default().labels.unwrap_or_default().remove(label);
+        Ok(Image { digest, label })
+    }
+
+    /// The digest that the reference leads to now: unlike a manifest, it counts as no pull. `None` when the registry does
+    /// not tell it.
+    async fn digest(&mut self) -> Result<Option<String>> {
+        let response = self.request(Method::HEAD, &MANIFEST, self.reference.identifier()).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let digest = response.headers().get("docker-content-digest");
+                Ok(digest.and_then(|digest| digest.to_str().ok()).map(str::to_owned))
+            }
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
+            _ => Err(self.refused(&response)),
+        }
+    }
+
+    /// The configuration of the image of the platform, which the manifest is of or leads to.
+    async fn config(&mut self, body: &[u8]) -> Result<ImageConfig> {
+        let target = Target::new(&self.access.platform);
+        let (mut manifest, mut is_named): (Manifest, _) = (parse(body, "manifest")?, false);
+        for _ in 0..INDEXES {
+            let Some(index) = manifest.index()? else { break };
+            let child = target.choose(index)?;
+            is_named |= child.platform.is_some();
+            manifest = parse(&self.content(&MANIFEST, child).await?, "manifest")?;
+        }
+        if manifest.index()?.is_some() {
+            return Err(Error::new(ErrorKind::Refused, OPERATION, "its index leads to indexes within indexes")
+                .with_hint("push an index that names the image of each platform"));
         }
         let config = manifest.config.ok_or_else(|| {
             Error::new(ErrorKind::Refused, OPERATION, "the image's manifest names no configuration")
                 .with_hint("it is an artifact, or an image of a format from before 2016; push it anew")
         })?;
-        let config: ImageConfig = parse(&self.blob(&config).await?, "configuration")?;
-        let label = config.config.unwrap_or_default().labels.unwrap_or_default().remove(label);
-        Ok(Image { digest, label })
+        let config: ImageConfig = parse(&self.content(&CONFIG, &config).await?, "configuration")?;
+        if !is_named {
+            target.check(&config.platform)?;
+        }
+        Ok(config)
     }
 
-    /// A manifest and its digest, which is what was asked for, if that was a digest.
-    async fn manifest(&mut self, identifier: &str) -> Result<(Vec<u8>, String)> {
-        let body = self.get(&format!("manifests/{identifier}"), answer::MANIFESTS, MANIFEST_MAX).await?;
-        let digest = format!("sha256:{}", Digest::of(&body));
-        if identifier.starts_with("sha256:") && identifier != digest {
-            return Err(corrupt("the manifest is not the one that its digest names"));
-        }
-        Ok((body, digest))
-    }
-
-    async fn blob(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let body = self.get(&format!("blobs/{}", descriptor.digest), "*/*", CONFIG_MAX).await?;
-        if descriptor.digest != format!("sha256:{}", Digest::of(&body)) {
-            return Err(corrupt("the configuration is not the one that its digest names"));
-        }
+    async fn content(&mut self, part: &Part, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let body = self.get(part, descriptor.sha256()?).await?;
+        descriptor.check(part, &body)?;
         Ok(body)
     }
 
-    async fn get(&mut self, path: &str, accept: &str, max: usize) -> Result<Vec<u8>> {
-        let (host, repository) = (self.reference.host(), self.reference.repository());
-        let scheme = if self.access.plain_http { "http" } else { "https" };
-        let url = Url::parse(&format!("{scheme}://{host}/v2/{repository}/{path}"))
-            .map_err(|e| Error::new(ErrorKind::Config, OPERATION, "the reference makes no URL").with_source(e))?;
-        let mut response = self.send(&url, accept).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.authorization.is_none() {
-            self.authorization = Some(self.authorize(&response).await?);
-            response = self.send(&url, accept).await?;
-        }
+    async fn get(&mut self, part: &Part, name: &str) -> Result<Vec<u8>> {
+        let response = self.request(Method::GET, part, name).await?;
         match response.status() {
-            StatusCode::OK => http::read(OPERATION, response, max).await,
-            status => Err(self.refused(status)),
+            StatusCode::OK => http::read(OPERATION, response, part.max).await,
+            _ => Err(self.refused(&response)),
         }
     }
 
-    async fn send(&self, url: &Url, accept: &str) -> Result<Response> {
-        let request = self.http.get(url.clone()).header(ACCEPT, accept);
+    async fn request(&mut self, method: Method, part: &Part, name: &str) -> Result<Response> {
+        let (host, repository) = (self.reference.host(), self.reference.repository());
+        let scheme = if self.access.plain_http { "http" } else { "https" };
+        let url = Url::parse(&format!("{scheme}://{host}/v2/{repository}/{}/{name}", part.path))
+            .map_err(|e| Error::new(ErrorKind::Config, OPERATION, "the reference makes no URL").with_source(e))?;
+        let response = self.send(&method, &url, part).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || self.authorization.is_some() {
+            return Ok(response);
+        }
+        self.authorization = Some(self.authorize(&response).await?);
+        self.send(&method, &url, part).await
+    }
+
+    async fn send(&self, method: &Method, url: &Url, part: &Part) -> Result<Response> {
+        let request = self.http.request(method.clone(), url.clone()).header(ACCEPT, part.accept);
         let request = self.authorization.iter().fold(request, |request, value| request.header(AUTHORIZATION, value));
         request.send().await.map_err(|e| self.unreachable(e))
     }
 
-    /// Answers the registry's challenge.
-    async fn authorize(&self, challenge: &Response) -> Result<HeaderValue> {
-        let header =
-            challenge.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let (scheme, parameters) = answer::challenge(header);
-        match scheme.as_str() {
-            "basic" => match &self.credentials {
-                Some(credentials) => secret(format!("Basic {}", credentials.basic())),
-                None => Err(self.refused(StatusCode::UNAUTHORIZED)),
-            },
-            "bearer" => {
-                let realm = parameters.get("realm").and_then(|realm| Url::parse(realm).ok());
-                let realm = realm.ok_or_else(|| corrupt("its challenge names no realm"))?;
-                if realm.scheme() != "https" && !self.access.plain_http {
-                    return Err(corrupt("its challenge leads to plain HTTP, where no credentials are sent"));
-                }
-                let token = self.token(realm, parameters.get("service").map(String::as_str)).await?;
-                secret(format!("Bearer {token}"))
-            }
-            _ => Err(corrupt("it asks for another authentication than Basic and Bearer")),
-        }
-    }
-
-    async fn token(&self, mut realm: Url, service: Option<&str>) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Token {
-            token: Option<String>,
-            access_token: Option<String>,
-        }
-        let scope = format!("repository:{}:pull", self.reference.repository());
-        realm.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", &scope);
-        let request = self.http.get(realm);
-        let request = match &self.credentials {
-            Some(credentials) => request.header(AUTHORIZATION, secret(format!("Basic {}", credentials.basic()))?),
-            None => request,
-        };
-        let response = request.send().await.map_err(|e| self.unreachable(e))?;
-        match response.status() {
-            StatusCode::OK => {}
-            status => return Err(self.refused(status)),
-        }
-        let token: Token = parse(&http::read(OPERATION, response, TOKEN_MAX).await?, "token")?;
-        token.token.or(token.access_token).ok_or_else(|| corrupt("its token server gave no token"))
-    }
-
-    fn refused(&self, status: StatusCode) -> Error {
-        let error = |kind, message: &str| Error::new(kind, OPERATION, message).with_context("answer", status);
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let how =
-                    if self.credentials.is_some() { "the credentials are refused" } else { "it asks for credentials" };
-                error(ErrorKind::Unauthorized, how).with_hint(
-                    "mount the Secret of type kubernetes.io/dockerconfigjson and name its file in docker_config; it must \
-                     hold credentials for this registry that may pull",
-                )
-            }
-            StatusCode::NOT_FOUND => {
-                error(ErrorKind::NotFound, "there is no such image").with_hint("check its name and tag")
-            }
-            StatusCode::TOO_MANY_REQUESTS => error(ErrorKind::Unreachable, "it allows no more requests for now"),
-            _ => error(ErrorKind::Unreachable, "it does not serve the image"),
-        }
-    }
-
     fn unreachable(&self, e: reqwest::Error) -> Error {
+        let no_connection = e.is_connect();
         let error = http::unanswered(OPERATION, e);
-        if self.access.plain_http {
+        let said = error.to_string();
+        let is_nobody = said.contains("dns error") || said.contains("Connection refused");
+        if self.access.plain_http || !no_connection || is_nobody || error.kind() == ErrorKind::Untrusted {
             return error;
         }
-        error.with_hint("for a certificate of a private authority set ca_file; plain HTTP has to be allowed")
+        error.with_hint("check its name and port; plain HTTP has to be allowed, by plain_http")
     }
+}
+
+fn paused(left: Duration) -> Error {
+    let message = format!("it wants to be asked again in {} seconds", left.as_secs() + 1);
+    Error::new(ErrorKind::Unreachable, OPERATION, message)
+        .with_hint("ask less often, by expect_interval, or with credentials")
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
@@ -219,14 +218,4 @@ fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
 
 fn corrupt(message: &str) -> Error {
     Error::new(ErrorKind::Corrupt, OPERATION, message).with_hint("check that this is a registry, and no proxy's page")
-}
-
-fn secret(value: String) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(&value).map_err(|_| corrupt("its token holds odd characters"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn basic(user: &str, password: &str) -> String {
-    STANDARD.encode(format!("{user}:{password}"))
 }

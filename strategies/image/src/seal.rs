@@ -70,7 +70,8 @@ impl Sealed {
             include: sorted(include),
             exclude: sorted(exclude),
             links: tree.skipped.iter().map(|link| link.path.as_str().to_owned()).collect(),
-            revision,
+            // An argument of a build that nobody gave is empty.
+            revision: revision.filter(|revision| !revision.is_empty()),
         };
         Self { seal, manifest }
     }
@@ -95,9 +96,9 @@ impl Sealed {
     /// [`ErrorKind::Mismatch`] when the seal or its manifest were edited or belong to another tree;
     /// [`ErrorKind::Untrusted`] when the signature is missing or of another key.
     pub fn read(dir: &Path, key: Option<&Key>) -> Result<Option<Self>> {
-        let Some(json) = fs::read(&dir.join(SEAL), SEAL_MAX)? else { return Ok(None) };
+        let Some(json) = part(&dir.join(SEAL), SEAL_MAX)? else { return Ok(None) };
         if let Some(key) = key {
-            let signature = fs::read(&dir.join(SIGNATURE), SEAL_MAX)?.ok_or_else(|| {
+            let signature = part(&dir.join(SIGNATURE), SEAL_MAX)?.ok_or_else(|| {
                 Error::new(ErrorKind::Untrusted, "verify seal", format!("{} is not signed", dir.display()))
                     .with_hint("seal it with --sign-key, or verify it without a key")
             })?;
@@ -113,7 +114,7 @@ impl Sealed {
             return Err(edited(&dir.join(SEAL), "was edited: dagsync writes it otherwise"));
         }
         let path = dir.join(MANIFEST);
-        let bytes = fs::read(&path, MANIFEST_MAX)?.ok_or_else(|| edited(&path, "is missing"))?;
+        let bytes = part(&path, MANIFEST_MAX)?.ok_or_else(|| edited(&path, "is missing"))?;
         if Version::from(Digest::of(&bytes)) != seal.version {
             return Err(edited(&path, "is not the manifest of the sealed version"));
         }
@@ -141,6 +142,14 @@ impl Seal {
         json.push(b'\n');
         json
     }
+}
+
+/// One of the three files. What lies in its place and is none was put there.
+fn part(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
+    fs::read(path, max).map_err(|e| match e.raw_os_error().map(|code| std::io::Error::from_raw_os_error(code).kind()) {
+        Some(std::io::ErrorKind::IsADirectory) => edited(path, "is no file"),
+        _ => e,
+    })
 }
 
 fn edited(path: &Path, how: &str) -> Error {
@@ -183,7 +192,8 @@ mod tests {
             "b.py",
             "a link out of the tree is no file of it, but somebody may run it"
         );
-        let again = Sealed::new(&tree(one.path()), &[], &[], None);
+        let again = Sealed::new(&tree(one.path()), &[], &[], Some(String::new()));
+        assert_eq!(again.seal.revision, None, "what is empty is no name");
         assert!(changes(&again).is_empty(), "one that was there when it was sealed is known");
         assert!(Sealed::read(tempfile::tempdir().unwrap().path(), None).unwrap().is_none());
     }

@@ -29,7 +29,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "image.expect_interval",
         Kind::Duration,
         "5m",
-        "Time between two questions to the registry; another daemon is asked at every check.",
+        "Time between two questions to the registry, up to a fifth longer in each pod; another daemon is asked at every check.",
     ),
     Setting::new(
         "image.docker_config",
@@ -72,7 +72,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn of(spec: &Spec<'_>) -> Result<Self> {
-        spec.settings()
+        let settings: Self = spec.settings()?;
+        Ok(Self { expect_interval: apart(settings.expect_interval, fastrand::f64()), ..settings })
     }
 
     /// What the image must hold; `None` when nobody says.
@@ -87,7 +88,7 @@ impl Settings {
                 Ok(Some(Expect::Version(version)))
             }
             ["", url, ""] => Expect::daemon(url, self.ca_file.clone()).map(Some),
-            ["", "", image] => Ok(Some(Expect::Image(image.parse()?, self.access()))),
+            ["", "", image] => Ok(Some(Expect::image(image.parse()?, self.access()))),
             _ => Err(Error::new(
                 ErrorKind::Config,
                 "read settings",
@@ -107,6 +108,25 @@ impl Settings {
     }
 }
 
+/// Pods that start at the same time would ask at the same time for ever: each waits up to a fifth longer. `random` is in 0..1.
+fn apart(interval: Duration, random: f64) -> Duration {
+    interval.saturating_add((interval / 5).mul_f64(random))
+}
+
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     Ok(Some(String::deserialize(deserializer)?).filter(|text| !text.is_empty()).map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_do_not_all_ask_at_once() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(apart(minutes(5), 0.0), minutes(5));
+        assert_eq!(apart(minutes(5), 1.0), minutes(6));
+        assert_eq!(apart(Duration::ZERO, 0.5), Duration::ZERO);
+        assert_eq!(apart(Duration::MAX, 0.5), Duration::MAX);
+    }
 }

@@ -100,7 +100,8 @@ impl Nginx {
     }
 }
 
-fn certificates(folder: &Path, days: i32) {
+/// A private CA, `ca.pem`, and what it signed for this host, `server.pem` with `server.key`.
+pub(super) fn certificates(folder: &Path, days: i32) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     let script = format!(
         "openssl req -x509 {key} -keyout ca.key -out ca.pem -days 30 -subj '/CN=a private CA' 2>&1

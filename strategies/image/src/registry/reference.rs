@@ -34,6 +34,10 @@ impl Reference {
         &self.repository
     }
 
+    pub(super) fn is_digest(&self) -> bool {
+        self.digest.is_some()
+    }
+
     /// The digest, or else the tag.
     pub fn identifier(&self) -> &str {
         self.digest.as_deref().unwrap_or(&self.tag)
@@ -70,17 +74,20 @@ impl FromStr for Reference {
             _ => (name, "latest"),
         };
         let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
-        let (registry, repository) = match path.split_once('/') {
-            Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
-            Some(_) => (DOCKER_HUB, path.to_owned()),
-            None => (DOCKER_HUB, format!("library/{path}")),
+        let (registry, name) = match path.split_once('/') {
+            Some((first, rest)) if is_host(first) => (first, rest),
+            _ => (DOCKER_HUB, path),
         };
         let registry = if registry == "index.docker.io" { DOCKER_HUB } else { registry };
+        let is_official = registry == DOCKER_HUB && !name.contains('/');
+        let repository = if is_official { format!("library/{name}") } else { name.to_owned() };
         if !repository.split('/').all(is_part) {
-            return Err(bad("a repository has small letters, digits and -_. between its slashes"));
+            return Err(bad(
+                "a repository has small letters and digits between its slashes, and single -_. between them",
+            ));
         }
-        if tag.is_empty() || tag.len() > 128 || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
-            return Err(bad("a tag has up to 128 letters, digits and _.-"));
+        if !is_tag(tag) {
+            return Err(bad("a tag has up to 128 letters, digits and _.- and begins with neither . nor -"));
         }
         if !registry.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b)) {
             return Err(bad("its registry is no host and port"));
@@ -89,11 +96,19 @@ impl FromStr for Reference {
     }
 }
 
+/// Letters and digits, with `.`, `_`, `__` or any number of `-` between them (OCI distribution spec, "Pulling manifests").
 fn is_part(part: &str) -> bool {
-    !part.is_empty()
-        && part != "."
-        && part != ".."
-        && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+    let is_word = |b: char| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_separator = |between: &str| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-');
+    part.starts_with(is_word) && part.ends_with(is_word) && part.split(is_word).all(is_separator)
+}
+
+/// The tags of the same chapter; none is a path of its own, such as `..`.
+fn is_tag(tag: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    tag.len() <= 128
+        && tag.bytes().next().is_some_and(is_word)
+        && tag.bytes().all(|b| is_word(b) || b == b'.' || b == b'-')
 }
 
 #[cfg(test)]
@@ -105,6 +120,7 @@ mod tests {
         let hex = Digest::of("x").to_string();
         for (text, shown, host) in [
             ("airflow", "docker.io/library/airflow:latest".to_owned(), "registry-1.docker.io"),
+            ("h.io/a__b/c.d-e---f_g", "h.io/a__b/c.d-e---f_g:latest".to_owned(), "h.io"),
             ("apache/airflow:3.0.2", "docker.io/apache/airflow:3.0.2".to_owned(), "registry-1.docker.io"),
             ("localhost:5000/a/b", "localhost:5000/a/b:latest".to_owned(), "localhost:5000"),
             ("localhost/a:x", "localhost/a:x".to_owned(), "localhost"),
@@ -127,6 +143,10 @@ mod tests {
             ("a/../b", "repository"),
             ("a:", "tag"),
             ("a:b?c", "tag"),
+            ("h.io/a..b", "repository"),
+            ("h.io/-a", "repository"),
+            ("h.io/a_", "repository"),
+            ("h.io/a___b", "repository"),
             ("a@sha256:12", "digest"),
             ("a@md5:12", "digest"),
             ("user@host.com/x", "digest"),
@@ -134,6 +154,29 @@ mod tests {
         ] {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.to_string().contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn docker_io_before_a_name_means_what_no_registry_means() {
+        for (text, shown) in [
+            ("docker.io/airflow", "docker.io/library/airflow:latest"),
+            ("index.docker.io/airflow:3", "docker.io/library/airflow:3"),
+            ("docker.io/apache/airflow", "docker.io/apache/airflow:latest"),
+            ("ghcr.io/airflow", "ghcr.io/airflow:latest"),
+        ] {
+            assert_eq!(text.parse::<Reference>().unwrap().to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_no_path() {
+        for text in ["a:..", "a:.", "h.io/a:.x", "a:-x"] {
+            let error = text.parse::<Reference>().unwrap_err();
+            assert!(error.to_string().contains("begins with neither . nor -"), "{text}: {error}");
+        }
+        for text in ["a:_", "a:1..2", "a:V1.-_"] {
+            assert!(text.parse::<Reference>().is_ok(), "{text}");
         }
     }
 }

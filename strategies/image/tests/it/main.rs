@@ -6,6 +6,10 @@
 )]
 
 mod conformance;
+mod credentials;
+mod double;
+mod load;
+mod platforms;
 mod registry;
 mod scene;
 mod verdicts;

@@ -1,104 +1,14 @@
 //! A registry that is right, and others that are down, slow, endless, lost or lie.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dagsync_core::{Digest, ErrorKind};
+use dagsync_core::ErrorKind;
 use dagsync_strategy_image::LABEL;
-use dagsync_strategy_image::registry::{Access, Image as Found, Reference, label};
+use dagsync_strategy_image::registry::{Access, Memory, label};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
+use crate::double::{Registry, digest, plain};
 use crate::scene::{Image, look};
-
-/// What is answered to a path: status line, headers and body; `None` hangs.
-type Answers = HashMap<String, Option<(String, Vec<u8>)>>;
-
-struct Registry {
-    port: u16,
-    answers: Arc<Mutex<Answers>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Registry {
-    async fn start() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (answers, asked) = (Arc::<Mutex<Answers>>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let (known, log) = (answers.clone(), asked.clone());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, known.clone(), log.clone()));
-            }
-        });
-        Self { port, answers, asked }
-    }
-
-    fn answer(&self, path: &str, status: &str, headers: &str, body: impl AsRef<[u8]>) {
-        let head = format!("HTTP/1.1 {status}\r\n{headers}");
-        self.answers.lock().unwrap().insert(path.to_owned(), Some((head, body.as_ref().to_vec())));
-    }
-
-    fn hang(&self, path: &str) {
-        self.answers.lock().unwrap().insert(path.to_owned(), None);
-    }
-
-    /// Serves an image of one platform under the tag `v1`, with this label.
-    fn image(&self, value: &str) {
-        let config = json!({"config": {"Labels": {LABEL: value, "other": "x"}}}).to_string();
-        let digest = format!("sha256:{}", Digest::of(&config));
-        let manifest = json!({"schemaVersion": 2, "config": {"digest": digest}, "layers": []}).to_string();
-        self.answer("/v2/team/dags/manifests/v1", "200 OK", "", manifest);
-        self.answer(&format!("/v2/team/dags/blobs/{digest}"), "200 OK", "", config);
-    }
-
-    fn reference(&self) -> Reference {
-        format!("127.0.0.1:{}/team/dags:v1", self.port).parse().unwrap()
-    }
-
-    async fn ask(&self) -> dagsync_core::Result<Found> {
-        label(&self.reference(), LABEL, &Access { plain_http: true, ..Access::default() }).await
-    }
-}
-
-async fn serve(mut stream: TcpStream, answers: Arc<Mutex<Answers>>, asked: Arc<Mutex<Vec<String>>>) {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0; 1];
-        if stream.read(&mut byte).await.unwrap_or(0) == 0 {
-            return;
-        }
-        request.push(byte[0]);
-        if request == [0x16] {
-            // A TLS hello.
-            return;
-        }
-    }
-    let request = String::from_utf8(request).unwrap();
-    let path = request.split(' ').nth(1).unwrap().to_owned();
-    let is_authorized = request.to_lowercase().contains("authorization: bearer t0ken");
-    asked.lock().unwrap().push(request.clone());
-    let known = answers.lock().unwrap().get(&path).cloned();
-    let (head, body) = match known {
-        Some(Some((head, _))) if head.contains("401") && is_authorized => {
-            let open = answers.lock().unwrap().get(&format!("{path}#open")).cloned();
-            open.flatten().unwrap()
-        }
-        Some(Some(answer)) => answer,
-        Some(None) => return tokio::time::sleep(Duration::from_secs(3600)).await,
-        None => ("HTTP/1.1 404 Not Found\r\n".to_owned(), Vec::new()),
-    };
-    if head.contains("endless") {
-        let _ = stream.write_all(format!("{head}\r\n").as_bytes()).await;
-        while stream.write_all(&[b' '; 65536]).await.is_ok() {}
-        return;
-    }
-    let head = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
-}
 
 #[tokio::test]
 async fn the_label_of_an_image_is_found_by_tag_and_by_digest() {
@@ -106,13 +16,11 @@ async fn the_label_of_an_image_is_found_by_tag_and_by_digest() {
     registry.image("sha256:x");
     let found = registry.ask().await.unwrap();
     assert_eq!(found.label.as_deref(), Some("sha256:x"));
-    let by_digest: Reference = format!("127.0.0.1:{}/team/dags@{}", registry.port, found.digest).parse().unwrap();
-    let access = Access { plain_http: true, ..Access::default() };
-    let error = label(&by_digest, LABEL, &access).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "this double knows it by its tag alone: {error}");
-    let manifest = registry.answers.lock().unwrap()["/v2/team/dags/manifests/v1"].clone().unwrap().1;
-    registry.answer(&format!("/v2/team/dags/manifests/{}", found.digest), "200 OK", "", manifest);
-    assert_eq!(label(&by_digest, LABEL, &access).await.unwrap(), found);
+    let by_digest = registry.by_digest(&found.digest);
+    assert_eq!(label(&by_digest, LABEL, &plain(), &Memory::default()).await.unwrap(), found);
+    let unknown = registry.by_digest(&digest("another"));
+    let error = label(&unknown, LABEL, &plain(), &Memory::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 #[tokio::test]
@@ -135,7 +43,8 @@ async fn what_a_registry_does_wrong_is_told_and_bounded() {
     let home = format!("http://127.0.0.1:{}", registry.port);
     for (status, headers, body, kind, told) in [
         ("404 Not Found", "", "", ErrorKind::NotFound, "there is no such image"),
-        ("403 Forbidden", "", "", ErrorKind::Unauthorized, "it asks for credentials"),
+        ("400 Bad Request", "", "", ErrorKind::Unreachable, "take plain_http away"),
+        ("403 Forbidden", "", "", ErrorKind::Unauthorized, "it denies access without credentials"),
         (
             "401 Unauthorized",
             "WWW-Authenticate: Basic realm=\"x\"\r\n",
@@ -176,13 +85,13 @@ async fn a_private_registry_is_asked_with_a_token_and_nothing_secret_is_told() {
     std::fs::write(config.path(), json!({"auths": {host: {"username": "ada", "password": "s3cret"}}}).to_string())
         .unwrap();
     let access = Access { plain_http: true, docker_config: Some(config.path().to_owned()), ..Access::default() };
-    let found = label(&registry.reference(), LABEL, &access).await.unwrap();
+    let found = label(&registry.reference(), LABEL, &access, &Memory::default()).await.unwrap();
     assert_eq!(found.label.as_deref(), Some("sha256:x"));
     let asked = registry.asked.lock().unwrap().clone();
     let basic: Vec<_> = asked.iter().filter(|request| request.contains("Basic ")).collect();
     assert!(basic.len() == 1 && basic[0].starts_with("GET /token"), "the password goes to the token server alone");
     registry.answer(token, "403 Forbidden", "", "s3cret t0ken");
-    let error = label(&registry.reference(), LABEL, &access).await.unwrap_err();
+    let error = label(&registry.reference(), LABEL, &access, &Memory::default()).await.unwrap_err();
     assert!(
         error.kind() == ErrorKind::Unauthorized && error.to_string().contains("the credentials are refused"),
         "{error}"
@@ -196,12 +105,16 @@ async fn a_private_registry_is_asked_with_a_token_and_nothing_secret_is_told() {
 async fn https_is_spoken_unless_plain_http_is_allowed() {
     let registry = Registry::start().await;
     registry.image("sha256:x");
-    let error = label(&registry.reference(), LABEL, &Access::default()).await.unwrap_err();
+    let error = label(&registry.reference(), LABEL, &Access::default(), &Memory::default()).await.unwrap_err();
     assert!(
         error.kind() == ErrorKind::Unreachable && error.to_string().contains("plain HTTP has to be allowed"),
         "{error}"
     );
     assert!(registry.asked.lock().unwrap().is_empty());
+    // Whatever came before the first question, it says about which image.
+    let access = Access { docker_config: Some("/nonexistent/docker.json".into()), ..Access::default() };
+    let error = label(&registry.reference(), LABEL, &access, &Memory::default()).await.unwrap_err();
+    assert!(error.to_string().contains(&registry.reference().to_string()), "{error}");
 }
 
 /// While nobody answers, what was said last counts; and what was never said is compared with nothing, but told.
