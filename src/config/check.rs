@@ -68,6 +68,12 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("timeout", !config.timeout.is_zero(), "must be more than 0s")?;
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
+    if let Some(dags) = image(config) {
+        let rule = "must not be 0s for an image, which would never be verified again";
+        check("scrub.interval", !config.scrub.interval.is_zero(), rule)?;
+        let rule = "must not lie in the folder that is verified; choose one of its own, such as /tmp/dagsync";
+        check("root", !lexical(&config.root).starts_with(lexical(&dags)), rule)?;
+    }
     limits(config, &check)?;
     commands(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
@@ -113,6 +119,12 @@ fn commands(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) ->
     check("webhook.timeout", !webhook.timeout.is_zero(), "must be more than 0s")?;
     check("exechook.backoff", exechook.backoff >= MIN_PERIOD, "must be 100ms or more")?;
     check("webhook.backoff", webhook.backoff >= MIN_PERIOD, "must be 100ms or more")
+}
+
+/// The folder of baked DAGs, if that is the source.
+fn image(config: &Config) -> Option<PathBuf> {
+    let path = config.source.strip_prefix("image:");
+    path.or((config.strategy == "image").then_some(&*config.source)).map(PathBuf::from)
 }
 
 fn is_interval(interval: Duration) -> bool {
