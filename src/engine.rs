@@ -270,7 +270,7 @@ impl Engine {
                 return Err(self.doubt(wanted, error));
             }
         };
-        Ok(self.note(revision.clone(), brought, start, SyncState::Converged))
+        Ok(self.note(revision.clone(), brought, start, &Verdict::Fine))
     }
 
     /// Notes a tree in its place, and what is wrong with it.
@@ -282,16 +282,13 @@ impl Engine {
         start: Instant,
     ) -> Result<SyncReport> {
         let place = brought.in_place.clone().unwrap_or_default();
-        let report = self.note(revision.clone(), brought, start, verdict.state());
+        let is_known = self.parts.board.read().shows(verdict.changes());
+        let report = self.note(revision.clone(), brought, start, verdict);
         let Some(error) = verdict.error(&report.version) else { return Ok(report) };
         // It is looked at again at the next sync, not only at the next check.
         self.materialized = None;
-        if verdict.changes().is_empty() {
-            // What was wrong before with single files is not what is wrong now.
-            self.parts.board.update(|status| status.tampered.clear());
-        }
         // What is known already is not counted again at each sync.
-        if !self.parts.board.read().shows(verdict.changes()) {
+        if !is_known {
             self.note_changes(&report.version, &place, verdict.changes());
         }
         Err(error)
@@ -409,7 +406,7 @@ impl Engine {
         self.vigil.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&mut self, revision: Revision, brought: Brought, start: Instant, state: SyncState) -> SyncReport {
+    fn note(&mut self, revision: Revision, brought: Brought, start: Instant, verdict: &Verdict) -> SyncReport {
         let (now, took) = (SystemTime::now(), start.elapsed());
         let Brought { version, folder, in_place, files, bytes, published, counts, mut warnings, pruned } = brought;
         // Also what another process published before it died, which this one has not followed.
@@ -418,7 +415,10 @@ impl Engine {
             warnings.push(Warning::Other("the tree is empty: check the source, the subpath and the globs".to_owned()));
         }
         let Parts { name, metrics, board, .. } = &self.parts;
-        metrics.synced(published, took);
+        let fault = verdict.error(&version);
+        if fault.is_none() {
+            metrics.synced(published, took);
+        }
         metrics.pruned(pruned);
         if published {
             metrics.staged(&counts);
@@ -428,7 +428,7 @@ impl Engine {
             );
         } else if changed {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "found");
-        } else if state == SyncState::Converged {
+        } else if fault.is_none() {
             tracing::info!(strategy = %name, %revision, %version, files, took_ms = took.as_millis() as u64, "same content");
         }
         log_warnings(&revision, &warnings);
@@ -447,11 +447,16 @@ impl Engine {
             }
             (status.files, status.bytes) = (files, bytes);
             status.warn(&warnings);
-            status.succeed(now, state);
+            // In one step: what is wrong must not look right in between.
+            match &fault {
+                None => status.succeed(now, SyncState::Converged),
+                Some(error) => status.condemn(now, verdict.state(), error, verdict.changes()),
+            }
+            status.ready |= verdict.is_verified();
         });
         self.tampered = false;
         if let Some(mode) = self.recheck.take().filter(|_| in_place.is_some()) {
-            self.parts.metrics.scrubbed(mode, if state == SyncState::Tampered { "tampered" } else { "clean" });
+            self.parts.metrics.scrubbed(mode, verdict.result());
         }
         self.materialized = Some(revision.clone());
         SyncReport { revision, version, published, changed, in_place, files, counts, took }

@@ -344,18 +344,20 @@ impl Status {
         }
     }
 
-    /// Notes a sync that came to an end, and how the pod stands after it: converged, or what a tree that is served from
-    /// where it lies is instead.
+    /// Notes a sync that came to an end, and how the pod stands after it.
     pub fn succeed(&mut self, now: SystemTime, state: SyncState) {
         self.enter(state, now);
-        if state != SyncState::Tampered {
-            self.tampered.clear();
-        }
-        if state == SyncState::Converged {
-            self.last_error = None;
-            self.last_success = Some(now);
-            self.ready = true;
-        }
+        self.tampered.clear();
+        self.last_error = None;
+        self.last_success = Some(now);
+        self.ready = true;
+    }
+
+    /// Notes that a tree that is served from where it lies is not what it should be.
+    pub fn condemn(&mut self, now: SystemTime, state: SyncState, error: &Error, changes: &[Change]) {
+        self.enter(state, now);
+        self.tampered = changes.iter().take(LISTED).cloned().collect();
+        self.fail(error, self.last_error.as_ref().map_or(1, |before| before.attempts + 1), now);
     }
 
     /// Notes that another process's version is good.

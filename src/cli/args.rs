@@ -304,6 +304,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) expect: Option<Version>,
     /// The manifest that it should match
     #[arg(long, value_name = "FILE", group = "wanted")]
+    #[cfg_attr(feature = "image", arg(conflicts_with = "key"))]
     pub(crate) manifest: Option<PathBuf>,
     #[cfg(feature = "image")]
     #[command(flatten)]

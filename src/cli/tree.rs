@@ -28,6 +28,19 @@ pub(super) async fn read_folder(
     index: Option<PathBuf>,
     interrupt: &Interrupt,
 ) -> Result<HashedTree> {
+    let tree = read_with(dir, globs, index, interrupt, hash_tree).await?;
+    tree.skipped.iter().for_each(warn);
+    Ok(tree)
+}
+
+/// The same with a way to read of the caller's, and no word of links that do not count.
+pub(super) async fn read_with(
+    dir: &Path,
+    globs: &Globs,
+    index: Option<PathBuf>,
+    interrupt: &Interrupt,
+    read: impl FnOnce(&Folder, &Reading<'_>) -> Result<HashedTree> + Send + 'static,
+) -> Result<HashedTree> {
     let filter = Filter::new(&globs.include, &globs.exclude)?;
     let dir = dir.to_owned();
     let work = move |interrupt: &Interrupt| {
@@ -39,15 +52,13 @@ pub(super) async fn read_folder(
         let symlinks = SymlinkPolicy::Skip;
         let reading =
             Reading { filter: &filter, limits: &LIMITS, symlinks, index: &known, now, interrupt, progress: &progress };
-        let tree = hash_tree(&folder, &reading)?;
+        let tree = read(&folder, &reading)?;
         if let Some(path) = index.filter(|_| tree.files_read > 0) {
             tree.index.save(&path)?;
         }
         Ok(tree)
     };
-    let tree = blocking(interrupt, "hash", work).await?;
-    tree.skipped.iter().for_each(warn);
-    Ok(tree)
+    blocking(interrupt, "hash", work).await
 }
 
 /// The time on the file system that holds the tree, asked for beside the index: the tree itself is never written to.
@@ -119,7 +130,7 @@ pub(super) fn published(store: &Store) -> Result<(crate::store::FolderName, Mani
 /// The manifest in a file, as `dagsync hash --manifest` or a sorted `sha256sum` writes it.
 pub(super) fn manifest_file(path: &Path) -> Result<Manifest> {
     let absent = || Error::new(ErrorKind::NotFound, "read manifest", format!("there is no {}", path.display()));
-    let bytes = fs::read(path, MAX_MANIFEST)?.ok_or_else(absent)?;
+    let bytes = fs::read_given(path, MAX_MANIFEST)?.ok_or_else(absent)?;
     Manifest::parse(&bytes)
         .map_err(|e| e.with_context("file", path.display()).with_hint("make it with `dagsync hash DIR --manifest`"))
 }

@@ -72,6 +72,12 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("keep.versions", config.keep.versions >= 1, "must be 1 or more")?;
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
     check("fleet.port", config.fleet.port != 0, "must be from 1 to 65535")?;
+    if let Some(dags) = image(config) {
+        let rule = "must not be 0s for an image, which would never be verified again";
+        check("scrub.interval", !config.scrub.interval.is_zero(), rule)?;
+        let rule = "must not lie in the folder that is verified; choose one of its own, such as /tmp/dagsync";
+        check("root", !lexical(&config.root).starts_with(lexical(&dags)), rule)?;
+    }
     limits(config, &check)?;
     commands(config, &check)?;
     drift(config, &check)?;
@@ -127,6 +133,12 @@ fn drift(config: &Config, check: &impl Fn(&str, bool, &str) -> Result<()>) -> Re
     check("drift.timeout", !drift.timeout.is_zero(), "must be more than 0s")?;
     check("drift.concurrency", (1..=MAX_ASKED).contains(&drift.concurrency), "must be from 1 to 1024")?;
     check("drift.interval", drift.interval >= MIN_PERIOD, "must be 100ms or more")
+}
+
+/// The folder of baked DAGs, if that is the source.
+fn image(config: &Config) -> Option<PathBuf> {
+    let path = config.source.strip_prefix("image:");
+    path.or((config.strategy == "image").then_some(&*config.source)).map(PathBuf::from)
 }
 
 fn is_interval(interval: Duration) -> bool {

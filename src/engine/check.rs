@@ -113,6 +113,11 @@ impl Engine {
         self.tampered
     }
 
+    /// Whether what is served lies where it was found.
+    pub fn is_in_place(&self) -> bool {
+        self.parts.strategy.is_in_place()
+    }
+
     /// A link that was removed or turned elsewhere is noticed at every sync, not only at the next check.
     pub(super) async fn notice_a_lost_link(&mut self, interrupt: &Interrupt, writer: &Writer) -> Result<()> {
         let (writer, is_in_place) = (writer.clone(), self.parts.strategy.is_in_place());

@@ -328,7 +328,8 @@ impl<'a> Loop<'a> {
             }
         })
         .await;
-        if self.engine.is_tampered() && self.failures == 0 {
+        // A look at what lies in its place is a sync, which is due however often the last ones failed.
+        if self.engine.is_in_place() || self.engine.is_tampered() && self.failures == 0 {
             self.next_sync = Instant::now();
         }
         self.next_scrub = scrub_after(Instant::now(), self.config);

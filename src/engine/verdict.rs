@@ -16,24 +16,34 @@ pub(super) enum Verdict {
     Unsealed,
     /// Its seal was touched; how.
     Broken(String),
-    /// It is not what its manifest says; and what to do.
-    Tampered(Vec<Change>, &'static str),
-    /// It is what it was, but should be another by now.
-    Stale { wanted: Version, by: String },
+    /// It is not what its manifest says: the files, what else is odd, and what to do.
+    Tampered(Vec<Change>, Vec<String>, &'static str),
+    /// It should be another by now; and whether it is what it was.
+    Stale { wanted: Version, by: String, is_sealed: bool },
 }
 
 impl Verdict {
     pub(super) fn of(tree: &HashedTree, expectation: &Expectation) -> Self {
-        let changes = match &expectation.seal {
-            SealState::None => Vec::new(),
-            SealState::Missing => return Self::Unsealed,
-            SealState::Broken(how) => return Self::Broken(how.clone()),
+        let Expectation { seal, wanted, mend, .. } = expectation;
+        let wanted = wanted.as_ref().filter(|(wanted, _)| *wanted != tree.manifest.version());
+        let changes = match seal {
             SealState::Of(manifest, links) => tree.changes_since(manifest, links),
+            // Of itself it differs in what no version holds.
+            SealState::None | SealState::Missing => tree.changes_since(&tree.manifest, &tree.links),
+            SealState::Broken(how) => {
+                let also = wanted.map(|(wanted, by)| format!("; and {by} says {wanted}")).unwrap_or_default();
+                return Self::Broken(format!("{how}{also}"));
+            }
         };
-        match &expectation.wanted {
-            _ if !changes.is_empty() => Self::Tampered(changes, expectation.mend),
-            Some((wanted, by)) if *wanted != tree.manifest.version() => Self::Stale { wanted: *wanted, by: by.clone() },
-            _ => Self::Fine,
+        let is_sealed = !matches!(seal, SealState::Missing);
+        match wanted {
+            _ if !changes.is_empty() || !tree.odd.is_empty() => {
+                let odd = tree.odd.iter().map(|odd| odd.why.clone()).collect();
+                Self::Tampered(changes, odd, mend)
+            }
+            Some((wanted, by)) => Self::Stale { wanted: *wanted, by: by.clone(), is_sealed },
+            None if is_sealed => Self::Fine,
+            None => Self::Unsealed,
         }
     }
 
@@ -48,7 +58,21 @@ impl Verdict {
 
     /// The files that were touched.
     pub(super) fn changes(&self) -> &[Change] {
-        if let Self::Tampered(changes, _) = self { changes } else { &[] }
+        if let Self::Tampered(changes, ..) = self { changes } else { &[] }
+    }
+
+    /// Whether it is what it was when it was made, so that it may be served.
+    pub(super) const fn is_verified(&self) -> bool {
+        matches!(self, Self::Fine | Self::Stale { is_sealed: true, .. })
+    }
+
+    /// How a check that came to this ended, for metrics.
+    pub(super) const fn result(&self) -> &'static str {
+        match self {
+            Self::Broken(_) | Self::Tampered(..) => "tampered",
+            _ if self.is_verified() => "clean",
+            _ => "failed",
+        }
     }
 
     /// What is wrong with a tree of version `found`; `None` when it is fine.
@@ -59,10 +83,12 @@ impl Verdict {
             Self::Unsealed => error("the tree has no seal, so nobody can say whether it was touched".to_owned())
                 .with_hint("run `dagsync seal DIR` when the image is built"),
             Self::Broken(how) => error(how.clone()),
-            Self::Tampered(changes, mend) => {
-                error(format!("the tree is not what its manifest says: {}", listed(changes))).with_hint(*mend)
+            Self::Tampered(changes, odd, mend) => {
+                let what = [listed(changes), odd.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ")];
+                let what = what.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+                error(format!("the tree is not what its manifest says: {what}")).with_hint(*mend)
             }
-            Self::Stale { wanted, by } => error("the image holds another version than it should".to_owned())
+            Self::Stale { wanted, by, is_sealed } => error(stale(*is_sealed).to_owned())
                 .with_context("holds", found)
                 .with_context("should hold", wanted)
                 .with_context("as said by", by)
@@ -70,6 +96,13 @@ impl Verdict {
                     "roll the pod out again with the image that holds it; a tag may have moved since it was pulled",
                 ),
         })
+    }
+}
+
+const fn stale(is_sealed: bool) -> &'static str {
+    match is_sealed {
+        true => "the image holds another version than it should",
+        false => "the image has no seal and holds another version than it should",
     }
 }
 

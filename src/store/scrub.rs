@@ -126,8 +126,7 @@ pub(crate) fn differences(expected: &Manifest, tree: &HashedTree, filter: &Filte
     if adopted {
         return changes;
     }
-    let added = tree.skipped.iter().filter(|link| tree.links.contains(&link.path));
-    changes.extend(added.map(|link| Change { path: link.path.clone(), change: ChangeKind::Added }));
+    changes.extend(tree.idle_links().map(|(path, _)| Change { path: path.clone(), change: ChangeKind::Added }));
     changes
 }
 

@@ -1,5 +1,6 @@
 //! DAGs that were baked into an image: sealed, tampered with, and compared with what others say, real registries too.
 
+mod attacks;
 mod baked;
 mod built;
 mod faults;

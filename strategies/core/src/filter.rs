@@ -69,7 +69,20 @@ impl Filter {
         !is_builtin_name(name) && !is_builtin_folder(name) && !self.excludes(path)
     }
 
-    fn excludes(&self, path: &str) -> bool {
+    /// Whether the configured globs alone, without what is always left out, choose the file at `path`.
+    pub fn chooses(&self, path: &str) -> bool {
+        let included = |set: &GlobSet| ancestors(path).any(|p| set.is_match(p));
+        !ancestors(path).any(|p| self.excludes(p)) && self.include.as_ref().is_none_or(included)
+    }
+
+    /// Whether the file at `path` is left out whatever is configured.
+    pub fn always_leaves_out(path: &str) -> bool {
+        let is_builtin = |folder| is_builtin_name(folder) || is_builtin_folder(folder);
+        is_builtin_name(name(path)) || ancestors(path).skip(1).map(name).any(is_builtin)
+    }
+
+    /// Whether an exclude glob matches `path` itself.
+    pub fn excludes(&self, path: &str) -> bool {
         !self.exclude.is_empty() && self.exclude.is_match(path)
     }
 }
@@ -172,6 +185,16 @@ mod tests {
         assert_ne!(filter(&[], &["a"]).hash(), filter(&["a"], &[]).hash());
         assert_ne!(filter(&[], &["a"]).hash(), Filter::default().hash());
         assert_eq!(filter(&[], &[]).hash(), Filter::default().hash());
+    }
+
+    #[test]
+    fn what_is_always_left_out_and_what_the_globs_choose_are_two_things() {
+        for out in ["__pycache__/x.py", "a/x.pyc", ".dagsync/x", "x.pyc/readme", ".nfs1"] {
+            assert!(Filter::always_leaves_out(out) && Filter::default().chooses(out), "{out}");
+        }
+        assert!(!Filter::always_leaves_out("a/__pycache__") && !Filter::always_leaves_out("a/b.py"));
+        let f = filter(&["team"], &["team/secret"]);
+        assert!(f.chooses("team/__pycache__/x.py") && !f.chooses("x.pyc") && !f.chooses("team/secret/x.pyc"));
     }
 
     #[test]

@@ -285,16 +285,30 @@ pub fn open(path: &Path) -> Result<Option<File>> {
     })
 }
 
+/// As [`read`], of a file that the user names on the command line or in a setting: one that is a pipe is waited for, as the
+/// shell's `<(…)` is one.
+pub fn read_given(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open(path)? else { return Ok(None) };
+    let wait = rustix::fs::fcntl_getfl(&file)
+        .and_then(|flags| rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK)));
+    wait.map_err(|e| Error::io("open", path, e))?;
+    read_whole(file, path, max).map(Some)
+}
+
 /// Reads a whole file of at most `max` bytes; `None` when it is not there.
 pub fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
     let Some(file) = open(path)? else { return Ok(None) };
+    read_whole(file, path, max).map(Some)
+}
+
+fn read_whole(file: File, path: &Path, max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
     if bytes.len() as u64 > max {
         let message = format!("{} is larger than {max} bytes", path.display());
         return Err(Error::new(ErrorKind::LimitExceeded, "read", message));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Replaces a file in one step: whoever opens it reads the old bytes or the new, also after a power cut.
@@ -379,6 +393,11 @@ pub fn resolve(path: &Path) -> Result<Option<PathBuf>> {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         _ => Err(Error::io("resolve", path, error)),
     })
+}
+
+/// Whether anything is where `path` leads, links followed; what cannot be asked may be.
+pub fn leads_somewhere(path: &Path) -> bool {
+    !matches!(rustix::fs::stat(path), Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG))
 }
 
 /// A name that another NFS client has just replaced may be stale for a moment.

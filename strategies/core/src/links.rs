@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
+use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::path::{TreePath, printable};
 
@@ -59,6 +60,9 @@ impl fmt::Display for SkippedLink {
     }
 }
 
+/// Symbolic links and where they point.
+pub type Links = BTreeMap<TreePath, Vec<u8>>;
+
 /// A tree with its links resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
@@ -76,13 +80,14 @@ pub struct Resolved {
 /// either does not count in turn.
 ///
 /// # Errors
-/// [`ErrorKind::LimitExceeded`] when links multiply the tree beyond `limits`; [`ErrorKind::Refused`] when two things have
-/// one path.
+/// [`ErrorKind::LimitExceeded`] as soon as links multiply the tree beyond `limits`; [`ErrorKind::Refused`] when two things
+/// have one path.
 pub fn resolve<'a>(
     files: impl IntoIterator<Item = &'a TreePath>,
-    links: &'a BTreeMap<TreePath, Vec<u8>>,
+    links: &'a Links,
     filter: &Filter,
     limits: &Limits,
+    interrupt: &Interrupt,
 ) -> Result<Resolved> {
     let files: Vec<&TreePath> = files.into_iter().collect();
     if links.is_empty() {
@@ -92,7 +97,7 @@ pub fn resolve<'a>(
     let mut skipped = BTreeMap::new();
     for _ in 0..MAX_ROUNDS {
         let tree = Tree::new(&files, &links)?;
-        let mut walk = Walk { tree: &tree, filter, limits, seen: 0, found: Found::default() };
+        let mut walk = Walk { tree: &tree, filter, limits, interrupt, seen: 0, linked: 0, found: Found::default() };
         walk.folder(&[ROOT], "", MAX_HOPS)?;
         let Found { mut files, links: created, dropped, skipped: now } = walk.found;
         for link in now {
@@ -140,6 +145,10 @@ const ROOT: usize = 0;
 
 /// Folders and links are met besides files; this many names for each file that is allowed is enough for any real tree.
 const SEEN_PER_FILE: u64 = 4;
+
+/// The most names behind links to folders, however many files are allowed: each takes memory, and a few links make
+/// millions of them.
+const LINKED_MAX: u64 = 1_000_000;
 
 enum Node<'a> {
     Folder { parent: usize, children: BTreeMap<&'a str, usize> },
@@ -220,8 +229,11 @@ struct Walk<'a> {
     tree: &'a Tree<'a>,
     filter: &'a Filter,
     limits: &'a Limits,
+    interrupt: &'a Interrupt,
     /// What a reader would meet: links to links to folders can make it grow without bound.
     seen: u64,
+    /// The part of it that lies behind links.
+    linked: u64,
     found: Found,
 }
 
@@ -240,11 +252,11 @@ impl Walk<'_> {
     fn folder(&mut self, way: &[usize], shown: &str, hops: usize) -> Result<()> {
         let at = *way.last().expect("the way starts at the root");
         let Node::Folder { children, .. } = &self.tree.0[at] else { return Ok(()) };
+        self.interrupt.check("resolve links")?;
         for (name, &child) in children {
             let path = TreePath::new(if shown.is_empty() { (*name).to_owned() } else { format!("{shown}/{name}") })?;
             self.limits.check_path(&path)?;
-            self.seen += 1;
-            self.limits.check_total(self.seen / SEEN_PER_FILE, 0)?;
+            self.count(hops < MAX_HOPS)?;
             match &self.tree.0[child] {
                 Node::File(origin) => self.file(path, origin),
                 Node::Folder { .. } => self.descend(way, child, &path, hops)?,
@@ -252,6 +264,18 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    fn count(&mut self, behind_a_link: bool) -> Result<()> {
+        self.seen += 1;
+        self.linked += u64::from(behind_a_link);
+        self.limits.check_total((self.seen / SEEN_PER_FILE).max(self.found.files.len() as u64), 0)?;
+        if self.linked <= LINKED_MAX {
+            return Ok(());
+        }
+        let message = format!("more than {LINKED_MAX} names lie behind symbolic links to folders");
+        Err(Error::new(ErrorKind::LimitExceeded, "resolve links", message)
+            .with_hint("remove links that lead to folders with more of them"))
     }
 
     fn file(&mut self, path: TreePath, origin: &TreePath) {

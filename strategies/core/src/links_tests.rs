@@ -130,7 +130,7 @@ proptest! {
 fn resolved(files: &[&str], links: &[(&str, &str)]) -> Resolved {
     let files: Vec<_> = files.iter().map(|f| path(f)).collect();
     let links = links.iter().map(|(p, t)| (path(p), t.as_bytes().to_vec())).collect();
-    resolve(&files, &links, &Filter::default(), &Limits::default()).unwrap()
+    resolve(&files, &links, &Filter::default(), &Limits::default(), &Interrupt::never()).unwrap()
 }
 
 fn shown(resolved: &Resolved) -> Vec<String> {
@@ -192,7 +192,7 @@ fn a_link_through_what_is_not_created_does_not_count() {
 fn links_that_take_each_other_down_for_ever_are_refused() {
     let mut links: BTreeMap<_, _> =
         (0..100).map(|i| (path(&format!("d{i}/l")), format!("../d{}/../a", i + 1).into_bytes())).collect();
-    let resolve = |links: &_| resolve(&[path("a")], links, &Filter::default(), &Limits::default());
+    let resolve = |links: &_| resolve(&[path("a")], links, &Filter::default(), &Limits::default(), &Interrupt::never());
     assert_eq!(resolve(&links).unwrap_err().kind(), ErrorKind::Refused);
     links.insert(path("d100/l"), b"../a".to_vec());
     assert_eq!(resolve(&links).unwrap().files.len(), 102);
@@ -226,7 +226,8 @@ fn a_target_that_the_kernel_cannot_hold_dangles() {
 fn two_things_at_one_path_are_refused() {
     for (file, link) in [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b")] {
         let links = [(path(link), b"x".to_vec())].into();
-        let error = resolve(&[path(file)], &links, &Filter::default(), &Limits::default()).unwrap_err();
+        let error =
+            resolve(&[path(file)], &links, &Filter::default(), &Limits::default(), &Interrupt::never()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{file} {link}");
     }
 }
@@ -236,6 +237,20 @@ fn links_that_multiply_a_tree_hit_the_limit() {
     let links = (0..30).flat_map(|i| ["x", "y"].map(|n| (path(&format!("d{i}/{n}")), format!("../d{}", i + 1).into())));
     let links: BTreeMap<_, _> = links.collect();
     let limits = Limits { files: 1000, ..Limits::default() };
-    let error = resolve(&[path("d30/f")], &links, &Filter::default(), &limits).unwrap_err();
+    let error = resolve(&[path("d30/f")], &links, &Filter::default(), &limits, &Interrupt::never()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+}
+
+#[test]
+fn a_walk_through_many_links_ends_when_it_is_told_to_and_has_a_bound_of_its_own() {
+    let links = (0..22).flat_map(|i| ["x", "y"].map(|n| (path(&format!("d{i}/{n}")), format!("../d{}", i + 1).into())));
+    let links: Links = links.collect();
+    let limits = Limits { files: 10_000_000, ..Limits::default() };
+    let resolve = |interrupt: &Interrupt| resolve(&[path("d22/f")], &links, &Filter::default(), &limits, interrupt);
+    let error = resolve(&Interrupt::never()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(error.to_string().contains("1000000 names lie behind symbolic links"), "{error}");
+    let stopped = Interrupt::never();
+    stopped.token().cancel();
+    assert_eq!(resolve(&stopped).unwrap_err().kind(), ErrorKind::Cancelled);
 }

@@ -257,7 +257,7 @@ impl Staging {
         let StagingRules { filter, limits, symlinks, group_write } = &self.0.rules;
         let State { mut files, links, mut warnings, counts, bytes } = std::mem::take(&mut *self.state());
         files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let resolved = links::resolve(files.iter().map(|(path, _)| path), &links, filter, limits)?;
+        let resolved = links::resolve(files.iter().map(|(path, _)| path), &links, filter, limits, &self.0.interrupt)?;
         symlinks.check(&resolved.skipped)?;
         for (path, target) in &resolved.links {
             let (folder, name) = path.split();

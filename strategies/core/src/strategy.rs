@@ -1,6 +1,5 @@
 //! The contract between the engine and a kind of source.
 
-use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
+use crate::links::Links;
 use crate::manifest::{Manifest, Version};
-use crate::path::TreePath;
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::staging::{Snapshot, Staging};
@@ -144,7 +143,7 @@ pub enum SealState {
     /// Its seal was touched; how.
     Broken(String),
     /// It had these files, and these links that counted for nothing.
-    Of(Manifest, BTreeSet<TreePath>),
+    Of(Manifest, Links),
 }
 
 /// What a strategy may know and use during one sync.

@@ -1,6 +1,5 @@
 //! Hashes a folder on all cores: streaming, cancellable, with progress, and without reading what a stat index proves.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 
@@ -12,11 +11,11 @@ use crate::fs::{self, Folder};
 use crate::index::{FileStat, Nanos, Same, StatIndex};
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
-use crate::links::{self, SkippedLink};
+use crate::links::{self, Links, SkippedLink};
 use crate::manifest::{Change, ChangeKind, Digest, Entry, Manifest};
 use crate::path::TreePath;
 use crate::progress::Progress;
-use crate::walk::{self, Listing, Walk, vanished};
+use crate::walk::{self, Listing, Odd, Walk, vanished};
 use crate::workers;
 
 /// Bytes read at once by each hashing thread.
@@ -69,7 +68,7 @@ pub struct Reading<'a> {
 }
 
 /// A tree that was read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HashedTree {
     /// Every file as a reader sees it.
     pub manifest: Manifest,
@@ -78,7 +77,9 @@ pub struct HashedTree {
     /// Symbolic links that do not count.
     pub skipped: Vec<SkippedLink>,
     /// The links that lie there, whether they count or not.
-    pub links: BTreeSet<TreePath>,
+    pub links: Links,
+    /// What could not be read; empty unless [`hash_what_can_be`] made this.
+    pub odd: Vec<Odd>,
     /// Bytes of the real files.
     pub bytes: u64,
     /// Files that had to be read; the others were proven by the index.
@@ -86,19 +87,37 @@ pub struct HashedTree {
 }
 
 impl HashedTree {
-    /// How it differs from what it was, with `links` that counted for nothing then: any other such link was added. Whoever
-    /// follows it finds a file that no manifest names.
-    pub fn changes_since(&self, manifest: &Manifest, links: &BTreeSet<TreePath>) -> Vec<Change> {
+    /// How it differs from what it was, with `links` that counted for nothing then: any other such link was added, one with
+    /// another target was modified. Whoever follows it finds a file that no manifest names.
+    pub fn changes_since(&self, manifest: &Manifest, links: &Links) -> Vec<Change> {
         let mut changes = manifest.diff(&self.manifest);
-        let added = self.skipped.iter().filter(|link| self.links.contains(&link.path) && !links.contains(&link.path));
-        for path in added.map(|link| &link.path) {
-            match changes.binary_search_by(|change| change.path.cmp(path)) {
-                // A file whose place it took.
-                Ok(at) => changes[at].change = ChangeKind::Modified,
-                Err(at) => changes.insert(at, Change { path: path.clone(), change: ChangeKind::Added }),
+        for (path, target) in self.idle_links() {
+            match links.get(path) {
+                Some(known) if known == target => {}
+                Some(_) => mark(&mut changes, path, ChangeKind::Modified),
+                None => mark(&mut changes, path, ChangeKind::Added),
             }
         }
+        for path in links.keys().filter(|path| !self.links.contains_key(path.as_str())) {
+            mark(&mut changes, path, ChangeKind::Removed);
+        }
+        for path in self.odd.iter().filter_map(|odd| odd.file.as_ref()) {
+            mark(&mut changes, path, ChangeKind::Added);
+        }
         changes
+    }
+
+    /// The links that lie there and count for nothing.
+    pub fn idle_links(&self) -> impl Iterator<Item = (&TreePath, &Vec<u8>)> {
+        self.skipped.iter().filter_map(|link| self.links.get_key_value(&link.path))
+    }
+}
+
+/// Notes a change that no manifest tells; what takes the place of a file, or a file that of something else, is one change.
+fn mark(changes: &mut Vec<Change>, path: &TreePath, change: ChangeKind) {
+    match changes.binary_search_by(|change| change.path.cmp(path)) {
+        Ok(at) => changes[at].change = ChangeKind::Modified,
+        Err(at) => changes.insert(at, Change { path: path.clone(), change }),
     }
 }
 
@@ -111,13 +130,47 @@ pub fn hash_tree(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
     hash_listing(root, listing, Same::Content, reading)
 }
 
+/// As [`hash_tree`], for a tree that somebody may have tampered with: what has a name that no version holds, is too large or
+/// may not be read is left out and told in [`HashedTree::odd`], so that the rest is read all the same.
+///
+/// # Errors
+/// As [`hash_tree`], of what concerns the whole tree.
+pub fn hash_what_can_be(root: &Folder, reading: &Reading<'_>) -> Result<HashedTree> {
+    let walk = Walk { leave_out: true, ..Walk::new(reading.filter, reading.limits, reading.interrupt) };
+    let listing = walk::list(root, &walk)?;
+    hash_listed(root, listing, Same::Content, reading, true)
+}
+
 /// As [`hash_tree`], for a caller that has listed the folder: a file that is not the `same` as it was listed is an error.
 ///
 /// # Errors
 /// As [`hash_tree`].
 pub fn hash_listing(root: &Folder, listing: Listing, same: Same, reading: &Reading<'_>) -> Result<HashedTree> {
+    hash_listed(root, listing, same, reading, false)
+}
+
+fn hash_listed(
+    root: &Folder,
+    mut listing: Listing,
+    same: Same,
+    reading: &Reading<'_>,
+    leave_out: bool,
+) -> Result<HashedTree> {
+    let mut odd = std::mem::take(&mut listing.odd);
+    if leave_out {
+        let is_known = |path: &TreePath, stat: &FileStat| {
+            reading.index.get(path.as_str()).is_some_and(|entry| reading.index.proves(entry, stat).is_some())
+        };
+        listing.files.retain(|(path, stat)| {
+            let error = if is_known(path, stat) { None } else { root.file(path.as_str()).err() };
+            let forbidden = error.filter(walk::is_forbidden);
+            odd.extend(forbidden.iter().map(|error| Odd::file(path.clone(), error)));
+            forbidden.is_none()
+        });
+    }
+    let Reading { filter, limits, interrupt, .. } = *reading;
     let resolved =
-        links::resolve(listing.files.iter().map(|(path, _)| path), &listing.links, reading.filter, reading.limits)?;
+        links::resolve(listing.files.iter().map(|(path, _)| path), &listing.links, filter, limits, interrupt)?;
     reading.symlinks.check(&resolved.skipped)?;
 
     let mut indexed = reading.index.in_order();
@@ -135,7 +188,6 @@ pub fn hash_listing(root: &Folder, listing: Listing, same: Same, reading: &Readi
     known.extend(hash_files(root, &unknown, same, reading)?);
     let index = StatIndex::new(reading.now.unwrap_or(Nanos::MIN), known);
 
-    let links = listing.links.into_keys().collect();
     let mut hashed = index.in_order();
     let entry = |(path, origin): (TreePath, TreePath)| {
         let &(_, digest) = hashed.get(&origin).expect("a reader sees only files that were hashed");
@@ -143,7 +195,8 @@ pub fn hash_listing(root: &Folder, listing: Listing, same: Same, reading: &Readi
     };
     let entries: Vec<Entry> = resolved.files.into_iter().map(entry).collect();
     reading.limits.check_total(entries.len() as u64, bytes)?;
-    Ok(HashedTree { manifest: Manifest::new(entries)?, index, skipped: resolved.skipped, links, bytes, files_read })
+    let (manifest, skipped, links) = (Manifest::new(entries)?, resolved.skipped, listing.links);
+    Ok(HashedTree { manifest, index, skipped, links, odd, bytes, files_read })
 }
 
 type Hashed = Vec<(TreePath, (FileStat, Digest))>;

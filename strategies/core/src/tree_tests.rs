@@ -312,3 +312,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_no_version_holds_keeps_nothing_else_from_being_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.py", "large.bin", "b\\ad.py", "new\nline/x.py"] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, name).unwrap();
+    }
+    std::os::unix::fs::symlink("a.py", folder.path().join("li\\nk")).unwrap();
+    let limits = Limits { file_bytes: 8, ..Limits::default() };
+    let reading = Reading {
+        filter: &Filter::default(),
+        limits: &limits,
+        symlinks: SymlinkPolicy::Skip,
+        index: &StatIndex::default(),
+        now: None,
+        interrupt: &Interrupt::never(),
+        progress: &Progress::default(),
+    };
+    let root = Folder::open(folder.path()).unwrap();
+    assert_eq!(hash_tree(&root, &reading).unwrap_err().kind(), ErrorKind::Refused);
+    let tree = hash_what_can_be(&root, &reading).unwrap();
+    assert_eq!(tree.manifest.entries().iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["a.py"]);
+    let odd: Vec<_> = tree.odd.iter().map(|odd| odd.why.as_str()).collect();
+    assert_eq!(odd.len(), 4, "{odd:?}");
+    for named in ["b\\\\ad.py holds", "new\\nline holds", "li\\\\nk holds", "large.bin exceeds limits.file_bytes"] {
+        assert!(odd.iter().any(|why| why.contains(named)), "{named}: {odd:?}");
+    }
+    let changes = tree.changes_since(&tree.manifest, &tree.links);
+    assert_eq!(changes.len(), 1, "the others have no path that a change could name: {changes:?}");
+    assert_eq!(changes[0].path.as_str(), "large.bin");
+}

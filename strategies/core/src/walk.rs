@@ -3,12 +3,14 @@
 //! Many threads do it, because over a network each stat is a round trip. What waits to be listed or asked for is bounded
 //! by the limits, also in a folder of a million names.
 
+mod queue;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FileType;
 
@@ -19,12 +21,10 @@ use crate::index::FileStat;
 use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::path::{TreePath, printable};
+use queue::{Ending, Queue, Task, Work};
 
 /// Files of one folder that one thread asks for in a row.
 const BATCH: usize = 64;
-
-/// Tasks that wait at the most before who lists a folder asks for its files too.
-const WAITING: usize = 256;
 
 /// What really lies in a folder, filtered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +35,23 @@ pub struct Listing {
     pub links: BTreeMap<TreePath, Vec<u8>>,
     /// Files with names that were watched for, whether they belong to the tree or not; sorted by path.
     pub watched: Vec<(String, FileStat)>,
+    /// What [`Walk::leave_out`] left out.
+    pub odd: Vec<Odd>,
+}
+
+/// Something that belongs to no version: it has a name that none holds, is too large, or may not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Odd {
+    /// Its path if it is a file whose name is fine.
+    pub file: Option<TreePath>,
+    /// What is wrong with it, with its path.
+    pub why: String,
+}
+
+impl Odd {
+    pub(crate) fn file(path: TreePath, error: &Error) -> Self {
+        Self { file: Some(path), why: error.to_string() }
+    }
 }
 
 /// Where attributes come from.
@@ -59,12 +76,14 @@ pub struct Walk<'a> {
     pub attributes: Attributes,
     /// Names to tell of besides, by their paths, also those of files that the filter leaves out.
     pub watch: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
+    /// Leave out single things that are no part of any version, and tell of them, rather than fail.
+    pub leave_out: bool,
 }
 
 impl<'a> Walk<'a> {
     /// With attributes from wherever, and no names to watch.
     pub fn new(filter: &'a Filter, limits: &'a Limits, interrupt: &'a Interrupt) -> Self {
-        Self { filter, limits, interrupt, attributes: Attributes::Cached, watch: None }
+        Self { filter, limits, interrupt, attributes: Attributes::Cached, watch: None, leave_out: false }
     }
 }
 
@@ -94,10 +113,17 @@ pub fn list(root: &Folder, walk: &Walk<'_>) -> Result<Listing> {
         listing.files.append(&mut part.files);
         listing.links.append(&mut part.links);
         listing.watched.append(&mut part.watched);
+        listing.odd.append(&mut part.odd);
     }
+    listing.odd.sort_unstable_by(|a, b| a.why.cmp(&b.why));
     listing.watched.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     listing.files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(listing)
+}
+
+/// Whether an error is that permissions do not allow it.
+pub(crate) fn is_forbidden(error: &Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error())
 }
 
 /// What was listed a moment ago and is no longer there, or is something else now, changed while it was read.
@@ -112,83 +138,6 @@ pub fn vanished(error: Error) -> Error {
     }
 }
 
-/// One piece of work, at `path` below the root.
-struct Task {
-    parent: Arc<Folder>,
-    path: Vec<u8>,
-    work: Work,
-}
-
-enum Work {
-    /// Open the folder of this name in the parent and list it.
-    Enter(OsString),
-    /// List the parent itself.
-    List,
-    /// Ask for these names in the parent.
-    Stat(Vec<OsString>),
-}
-
-/// Tasks that wait. The last in is the first out, so that few folders are open at once.
-struct Queue {
-    state: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-struct Waiting {
-    tasks: Vec<Task>,
-    /// Tasks that wait or are worked on.
-    open: usize,
-    failed: bool,
-}
-
-impl Queue {
-    fn new(first: Task) -> Self {
-        let state = Waiting { tasks: vec![first], open: 1, failed: false };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, task: Task) {
-        let mut state = self.lock();
-        state.tasks.push(task);
-        state.open += 1;
-        drop(state);
-        self.changed.notify_one();
-    }
-
-    /// Whether so much waits that who has more to do had better do it.
-    fn is_full(&self) -> bool {
-        self.lock().tasks.len() >= WAITING
-    }
-
-    /// The next task; `None` when all is done, or one failed.
-    fn next(&self) -> Option<Task> {
-        let mut state = self.lock();
-        loop {
-            if state.failed || state.open == 0 {
-                return None;
-            }
-            if let Some(task) = state.tasks.pop() {
-                return Some(task);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn done(&self, failed: bool) {
-        let mut state = self.lock();
-        state.open -= 1;
-        state.failed |= failed;
-        if state.failed || state.open == 0 {
-            drop(state);
-            self.changed.notify_all();
-        }
-    }
-}
-
 struct Walking<'a> {
     how: Walk<'a>,
     queue: Queue,
@@ -196,15 +145,6 @@ struct Walking<'a> {
     files: AtomicU64,
     folders: AtomicU64,
     bytes: AtomicU64,
-}
-
-/// Tells the queue that a task ended, also when it panicked: the other threads wait for it.
-struct Ending<'a>(&'a Queue, bool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.done(self.1);
-    }
 }
 
 impl Walking<'_> {
@@ -223,7 +163,10 @@ impl Walking<'_> {
         let Task { parent, path, work } = task;
         match work {
             Work::List => self.list(&parent, path, part),
-            Work::Enter(name) => self.list(&Arc::new(parent.folder(name.to_str().unwrap_or_default())?), path, part),
+            Work::Enter(name) => match parent.folder(name.to_str().unwrap_or_default()) {
+                Err(error) if is_forbidden(&error) => self.leave_out(error, part),
+                folder => self.list(&Arc::new(folder?), path, part),
+            },
             Work::Stat(names) => self.stat_all(&parent, path, &names, part),
         }
     }
@@ -236,7 +179,9 @@ impl Walking<'_> {
         let mut names = Vec::new();
         folder.each_name(|name, kind| {
             here.at(name, |path| match kind {
-                FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+                FileType::Directory if self.how.filter.enters_here(&lossy(path)) => {
+                    self.enter(folder, path, name).or_else(|error| self.leave_out(error, part))
+                }
                 FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
                 FileType::RegularFile | FileType::Unknown if self.may_count(path, kind) => {
                     names.push(name.to_owned());
@@ -275,9 +220,22 @@ impl Walking<'_> {
         match kind {
             FileType::RegularFile if self.how.filter.keeps_here(&lossy(path)) => self.file(path, stat, part),
             FileType::Symlink if self.how.filter.keeps_here(&lossy(path)) => self.link(folder, path, name, part),
-            FileType::Directory if self.how.filter.enters_here(&lossy(path)) => self.enter(folder, path, name),
+            FileType::Directory if self.how.filter.enters_here(&lossy(path)) => {
+                self.enter(folder, path, name).or_else(|error| self.leave_out(error, part))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Tells of something that is left out, if that is what to do with it.
+    fn leave_out(&self, error: Error, part: &mut Listing) -> Result<()> {
+        let is_single = matches!(error.kind(), ErrorKind::Refused | ErrorKind::LimitExceeded) || is_forbidden(&error);
+        if !self.how.leave_out || !is_single {
+            return Err(error);
+        }
+        self.count_file()?;
+        part.odd.push(Odd { file: None, why: error.to_string() });
+        Ok(())
     }
 
     /// Whether a name may belong to the tree, or is watched for.
@@ -291,9 +249,16 @@ impl Walking<'_> {
     }
 
     fn file(&self, path: &[u8], stat: FileStat, part: &mut Listing) -> Result<()> {
-        let path = self.path(path)?;
+        let path = match self.path(path) {
+            Ok(path) => path,
+            Err(error) => return self.leave_out(error, part),
+        };
         self.count_file()?;
-        self.how.limits.check_file(&path, stat.size)?;
+        if let Err(error) = self.how.limits.check_file(&path, stat.size) {
+            self.leave_out(error, part)?;
+            part.odd.last_mut().expect("it was left out").file = Some(path);
+            return Ok(());
+        }
         let bytes = self.bytes.fetch_add(stat.size, Relaxed) + stat.size;
         self.how.limits.check_total(0, bytes)?;
         part.files.push((path, stat));
@@ -309,7 +274,10 @@ impl Walking<'_> {
     }
 
     fn link(&self, folder: &Folder, path: &[u8], name: &OsStr, part: &mut Listing) -> Result<()> {
-        let path = self.path(path)?;
+        let path = match self.path(path) {
+            Ok(path) => path,
+            Err(error) => return self.leave_out(error, part),
+        };
         self.count_file()?;
         part.links.insert(path, folder.read_link(name)?);
         Ok(())

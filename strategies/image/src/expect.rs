@@ -179,6 +179,7 @@ async fn ask_registry(reference: &Reference, access: &Access, memory: &Memory) -
 /// The part of a daemon's status that counts.
 #[derive(Deserialize)]
 struct Status {
+    state: Option<String>,
     version: Option<Version>,
     filter_hash: Option<String>,
 }
@@ -203,5 +204,11 @@ async fn ask_daemon(url: &Url, ca_file: Option<PathBuf>) -> Result<Wanted> {
             .retryable()
             .with_hint("wait for its first sync")
     })?;
-    Ok(Wanted { version, filter_hash: status.filter_hash })
+    match status.state.as_deref() {
+        Some(state @ ("tampered" | "unsealed" | "starting")) => {
+            let message = format!("it is {state}, so nothing can be measured by its version");
+            Err(Error::new(ErrorKind::Refused, OPERATION, message).retryable().with_hint("ask one that is converged"))
+        }
+        _ => Ok(Wanted { version, filter_hash: status.filter_hash }),
+    }
 }

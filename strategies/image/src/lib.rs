@@ -5,27 +5,30 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files with other means than the code"))]
 
 mod expect;
+mod found;
+mod hidden;
 mod http;
+mod look;
 pub mod registry;
 mod seal;
 mod settings;
 mod sign;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use dagsync_core::fs::Folder;
 use dagsync_core::index::{Nanos, StatIndex};
-use dagsync_core::tree::Reading;
 use dagsync_core::{
-    Error, ErrorKind, Expectation, Factory, HashedTree, InPlace, Interrupt, Outcome, Result, Revision, SealState, Spec,
-    Staging, Strategy, SymlinkPolicy, SyncContext, Tree, Version, Warning, async_trait, fs, hash_tree,
+    Error, ErrorKind, Expectation, Factory, InPlace, Outcome, Result, Revision, Spec, Staging, Strategy, SyncContext,
+    Tree, Version, Warning, async_trait,
 };
 
 pub use expect::{Expect, LABEL, Wanted};
-pub use seal::{FOLDER, Seal, Sealed};
+use found::Look;
+pub use look::{Links, read};
+pub use seal::{FOLDER, Seal, Sealed, is_sealed};
 use settings::Settings;
 pub use sign::{Key, Signer};
 
@@ -40,6 +43,7 @@ pub const FACTORY: Factory = Factory {
 
 const SCHEME: &str = "image:";
 const UNSEALED: &str = "unsealed";
+const UNKNOWN: &str = "unknown";
 /// What to do about a tree that is not what was sealed.
 const MEND: &str = "somebody changed what was built: replace the pod";
 
@@ -67,6 +71,8 @@ struct State {
     index: StatIndex,
     /// What somebody said last, and when.
     said: Option<(Wanted, Instant)>,
+    /// It was found as it was sealed. What is missing since then was removed.
+    was_sealed: bool,
 }
 
 impl fmt::Display for Image {
@@ -84,9 +90,8 @@ impl fmt::Debug for Image {
 #[async_trait]
 impl Strategy for Image {
     async fn resolve(&self, cx: &SyncContext) -> Result<Revision> {
-        let (path, key_file) = (self.path.clone(), self.settings.key_file.clone());
-        let read = move |_: &Interrupt| Ok(Found::read(&path, key_file.as_deref())?.revision());
-        cx.blocking("read seal", read).await
+        let look = self.look();
+        cx.blocking("read seal", move |_| Ok(look.seal()?.revision())).await
     }
 
     fn is_reread(&self) -> bool {
@@ -98,20 +103,8 @@ impl Strategy for Image {
     }
 
     async fn materialize(&self, cx: &SyncContext, revision: &Revision, _: &Staging) -> Result<Tree> {
-        let (path, key_file) = (self.path.clone(), self.settings.key_file.clone());
-        let (state, context, revision) = (self.state.clone(), cx.clone(), revision.clone());
-        let check = move |interrupt: &Interrupt| {
-            let found = Found::read(&path, key_file.as_deref())?;
-            if found.revision() != revision {
-                let message = format!("the seal of {} is another now", path.display());
-                return Err(Error::new(ErrorKind::Changed, "read seal", message));
-            }
-            found.check_globs(&context)?;
-            let mut tree = hash(&path, &lock(&state).index, &context, interrupt)?;
-            lock(&state).index = std::mem::take(&mut tree.index);
-            Ok((tree, found.state()?))
-        };
-        let (tree, seal) = cx.blocking("verify", check).await?;
+        let (look, context, revision) = (self.look(), cx.clone(), revision.clone());
+        let (tree, seal) = cx.blocking("verify", move |interrupt| look.verify(&context, &revision, interrupt)).await?;
         let (wanted, warnings) = self.wanted(cx).await?;
         let expectation = Expectation { seal, wanted, mend: MEND, warnings };
         Ok(Tree::InPlace(Box::new(InPlace { path: self.path.clone(), tree, expectation })))
@@ -119,6 +112,14 @@ impl Strategy for Image {
 }
 
 impl Image {
+    fn look(&self) -> Look {
+        let key_file = self.settings.key_file.clone();
+        // A version that is expected says nothing of links.
+        let is_vouched = key_file.is_some() || self.expect.is_none();
+        let links = if is_vouched { Links::AsSealed } else { Links::Unvouched };
+        Look { path: self.path.clone(), key_file, links, state: self.state.clone() }
+    }
+
     /// What the image should hold, and who says so. While nobody answers, what was said last counts.
     async fn wanted(&self, cx: &SyncContext) -> Result<(Option<(Version, String)>, Vec<Warning>)> {
         let Some(expect) = &self.expect else { return Ok((None, Vec::new())) };
@@ -150,73 +151,6 @@ impl Image {
         }
         Ok((Some((said.version, expect.to_string())), warnings))
     }
-}
-
-/// The seal of a folder, as far as there is one.
-enum Found {
-    Sealed(Box<Sealed>),
-    Unsealed,
-    /// It is no good.
-    Broken(Error),
-}
-
-impl Found {
-    fn read(path: &Path, key_file: Option<&Path>) -> Result<Self> {
-        let key = key_file.map(Key::read).transpose()?;
-        if fs::resolve(path)?.is_none() {
-            return Err(Error::new(ErrorKind::NotFound, "read seal", format!("{} is not there", path.display()))
-                .with_hint("give the folder in the image that holds the DAGs, as image:/opt/airflow/dags"));
-        }
-        match Sealed::read(path, key.as_ref()) {
-            Ok(Some(sealed)) => Ok(Self::Sealed(Box::new(sealed))),
-            Ok(None) => Ok(Self::Unsealed),
-            Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Untrusted) => Ok(Self::Broken(error)),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn revision(&self) -> Revision {
-        Revision::new(match self {
-            Self::Sealed(sealed) => sealed.seal.revision.clone().unwrap_or_else(|| sealed.seal.version.to_string()),
-            Self::Unsealed | Self::Broken(_) => UNSEALED.to_owned(),
-        })
-    }
-
-    /// Other globs make another version of the same tree.
-    fn check_globs(&self, cx: &SyncContext) -> Result<()> {
-        let Self::Sealed(sealed) = self else { return Ok(()) };
-        if sealed.filter()?.hash() == cx.filter.hash() {
-            return Ok(());
-        }
-        let Seal { include, exclude, .. } = &sealed.seal;
-        Err(Error::new(ErrorKind::Config, "verify", "the tree was sealed under other globs than this daemon's")
-            .with_hint(format!("set include to {include:?} and exclude to {exclude:?}")))
-    }
-
-    fn state(self) -> Result<SealState> {
-        Ok(match self {
-            Self::Sealed(sealed) => {
-                let links = sealed.links()?;
-                SealState::Of(sealed.manifest, links)
-            }
-            Self::Unsealed => SealState::Missing,
-            Self::Broken(error) => SealState::Broken(error.to_string()),
-        })
-    }
-}
-
-fn hash(path: &Path, known: &StatIndex, cx: &SyncContext, interrupt: &Interrupt) -> Result<HashedTree> {
-    let unknown = StatIndex::default();
-    let reading = Reading {
-        filter: &cx.filter,
-        limits: &cx.limits,
-        symlinks: SymlinkPolicy::Skip,
-        index: if cx.thorough { &unknown } else { known },
-        now: a_moment_ago(),
-        interrupt,
-        progress: &cx.progress,
-    };
-    hash_tree(&Folder::open(path)?, &reading)
 }
 
 /// The file system of a container is of this host and stamps by this host's clock, in steps far below a second. It may be

@@ -1,26 +1,38 @@
 //! The seal: what a tree was when its image was built.
 //!
 //! Three files below `.dagsync/`, which is no part of the tree: `manifest` as sha256sum prints it, `seal.json` with the
-//! version, the globs and where the tree came from, and, if it was signed, `seal.sig`. The first two are a function of the
-//! tree and the arguments alone, so an image that is built again is the same byte for byte.
+//! version, the globs, the links that count for nothing and where the tree came from, and, if it was signed, `seal.sig`. The
+//! first two are a function of the tree and the arguments alone, so an image that is built again is the same byte for byte.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
-use dagsync_core::{Digest, Error, ErrorKind, Filter, HashedTree, Manifest, Result, TreePath, Version, fs};
+use dagsync_core::fs::{self, Folder};
+use dagsync_core::links::Links;
+use dagsync_core::{Digest, Error, ErrorKind, Filter, HashedTree, Manifest, Result, TreePath, Version};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::sign::{Key, Signer};
 
 /// Where a seal lies, below the tree that it is of.
 pub const FOLDER: &str = ".dagsync";
-const MANIFEST: &str = ".dagsync/manifest";
-const SEAL: &str = ".dagsync/seal.json";
-const SIGNATURE: &str = ".dagsync/seal.sig";
+const MANIFEST: &str = "manifest";
+const SEAL: &str = "seal.json";
+const SIGNATURE: &str = "seal.sig";
+/// All that may lie there.
+pub(crate) const PARTS: &[&str] = &[MANIFEST, SEAL, SIGNATURE];
+
+/// What a file is called until it is complete.
+const TEMPORARY: &str = ".tmp";
 
 const FORMAT: u32 = 1;
 const SEAL_MAX: u64 = 1 << 20;
 const MANIFEST_MAX: u64 = 1 << 30;
+/// The longest line of a manifest: a digest, two spaces, a path of Linux' `PATH_MAX` and a line break.
+const LINE_MAX: u64 = 64 + 2 + 4096 + 1;
 
 /// What `seal.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +48,19 @@ pub struct Seal {
     pub include: Vec<String>,
     /// See `include`.
     pub exclude: Vec<String>,
-    /// Symbolic links that counted for nothing, because they led nowhere or out of the tree; any other was added since.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
-    pub links: BTreeSet<String>,
+    /// Symbolic links that counted for nothing, because they led nowhere or out of the tree, and where they point; any other
+    /// was added since.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub links: BTreeMap<String, String>,
     /// What the source called it, such as a commit id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revision: Option<String>,
+}
+
+/// The part of a seal that tells how to read the rest.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// A seal with the manifest that it vouches for.
@@ -55,7 +74,10 @@ pub struct Sealed {
 
 impl Sealed {
     /// The seal of a tree that was read under these globs.
-    pub fn new(tree: &HashedTree, include: &[String], exclude: &[String], revision: Option<String>) -> Self {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the tree has what a seal cannot say.
+    pub fn new(tree: &HashedTree, include: &[String], exclude: &[String], revision: Option<String>) -> Result<Self> {
         let sorted = |globs: &[String]| {
             let mut globs = globs.to_vec();
             globs.sort_unstable();
@@ -63,64 +85,86 @@ impl Sealed {
             globs
         };
         let manifest = tree.manifest.clone();
+        // An argument of a build that nobody gave is empty.
+        let revision = revision.filter(|revision| !revision.is_empty());
+        if revision.as_ref().is_some_and(|revision| revision.contains(char::is_control)) {
+            return Err(Error::new(ErrorKind::Config, "seal", "--revision holds a control character"));
+        }
         let seal = Seal {
             format: FORMAT,
             version: manifest.version(),
             files: manifest.len() as u64,
             include: sorted(include),
             exclude: sorted(exclude),
-            links: tree.skipped.iter().map(|link| link.path.as_str().to_owned()).collect(),
-            // An argument of a build that nobody gave is empty.
-            revision: revision.filter(|revision| !revision.is_empty()),
+            links: tree.idle_links().map(text_of).collect::<Result<_>>()?,
+            revision,
         };
-        Self { seal, manifest }
+        if seal.to_bytes().len() as u64 > SEAL_MAX {
+            let message = format!("the seal would be larger than {SEAL_MAX} bytes, with {} links", seal.links.len());
+            return Err(refused(message).with_hint("remove symbolic links that lead nowhere or out of the tree"));
+        }
+        Ok(Self { seal, manifest })
     }
 
-    /// Writes the seal into `dir`, signed if there is a key; an older one is replaced.
-    pub fn write(&self, dir: &Path, signer: Option<&Signer>) -> Result<()> {
-        fs::create_folders(&dir.join(FOLDER))?;
+    /// Writes the seal into `dir`, signed if there is a key; an older one is replaced, and whether its signature is lost is
+    /// told. No link there is followed.
+    pub fn write(&self, dir: &Path, signer: Option<&Signer>) -> Result<bool> {
+        let folder = Folder::open(dir)?.make_folder(FOLDER).map_err(|error| match number(&error) {
+            Some(Errno::NOTDIR | Errno::LOOP) => refused(format!("{} is no folder", dir.join(FOLDER).display()))
+                .with_hint("remove it: a seal is never written through a link"),
+            _ => error,
+        })?;
         let json = self.seal.to_bytes();
         // An old signature must not stand beside a new seal, whenever this is stopped.
-        fs::remove_file(&dir.join(SIGNATURE))?;
-        fs::write_atomic(&dir.join(MANIFEST), &self.manifest.to_bytes())?;
-        fs::write_atomic(&dir.join(SEAL), &json)?;
-        match signer {
-            Some(signer) => fs::write_atomic(&dir.join(SIGNATURE), &signer.sign(&json)),
-            None => Ok(()),
+        let was_signed = remove(&folder, SIGNATURE)?;
+        replace(&folder, MANIFEST, &self.manifest.to_bytes())?;
+        replace(&folder, SEAL, &json)?;
+        if let Some(signer) = signer {
+            replace(&folder, SIGNATURE, &signer.sign(&json))?;
         }
+        Ok(was_signed && signer.is_none())
     }
 
-    /// Reads the seal of `dir`, and checks it by itself and, with a `key`, its signature; `None` when there is none.
+    /// Reads the seal of `dir`, and checks it by itself and, with a `key`, its signature; `None` when there is none, which
+    /// with a key is an error. No link there is followed.
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] when the seal or its manifest were edited or belong to another tree;
-    /// [`ErrorKind::Untrusted`] when the signature is missing or of another key.
+    /// [`ErrorKind::Untrusted`] when the signature is missing or of another key; [`ErrorKind::Config`] when a signed seal is
+    /// of a newer dagsync; an I/O error of the medium.
     pub fn read(dir: &Path, key: Option<&Key>) -> Result<Option<Self>> {
-        let Some(json) = part(&dir.join(SEAL), SEAL_MAX)? else { return Ok(None) };
+        let place = dir.join(FOLDER);
+        let at = |name: &str| place.join(name);
+        let folder = open(dir)?;
+        let Some(json) = part(folder.as_ref(), &at(SEAL), SEAL, SEAL_MAX)? else {
+            return match key {
+                _ if is_there(folder.as_ref(), MANIFEST) || is_there(folder.as_ref(), SIGNATURE) => {
+                    Err(edited(&at(SEAL), "is missing"))
+                }
+                None => Ok(None),
+                Some(_) => {
+                    Err(Error::new(ErrorKind::Untrusted, "verify seal", format!("{} has no seal", dir.display()))
+                        .with_hint("seal it with `dagsync seal --sign-key`; if it was, somebody removed its seal"))
+                }
+            };
+        };
         if let Some(key) = key {
-            let signature = part(&dir.join(SIGNATURE), SEAL_MAX)?.ok_or_else(|| {
+            let signature = part(folder.as_ref(), &at(SIGNATURE), SIGNATURE, SEAL_MAX)?.ok_or_else(|| {
                 Error::new(ErrorKind::Untrusted, "verify seal", format!("{} is not signed", dir.display()))
                     .with_hint("seal it with --sign-key, or verify it without a key")
             })?;
-            key.verify(&json, &signature).map_err(|e| e.with_context("seal", dir.join(SEAL).display()))?;
+            key.verify(&json, &signature).map_err(|e| e.with_context("seal", at(SEAL).display()))?;
         }
-        let seal: Seal = serde_json::from_slice(&json)
-            .map_err(|e| edited(&dir.join(SEAL), "is not a seal as dagsync writes it").with_source(e))?;
-        if seal.format != FORMAT {
-            let message = format!("{} is of format {}, and this dagsync knows {FORMAT}", dir.display(), seal.format);
-            return Err(Error::new(ErrorKind::Config, "read seal", message).with_hint("use a newer dagsync"));
-        }
-        if json != seal.to_bytes() {
-            return Err(edited(&dir.join(SEAL), "was edited: dagsync writes it otherwise"));
-        }
-        let path = dir.join(MANIFEST);
-        let bytes = part(&path, MANIFEST_MAX)?.ok_or_else(|| edited(&path, "is missing"))?;
+        let seal = Seal::parse(&json, &at(SEAL), key.is_some())?;
+        let max = seal.files.saturating_mul(LINE_MAX).min(MANIFEST_MAX);
+        let path = at(MANIFEST);
+        let bytes = part(folder.as_ref(), &path, MANIFEST, max)?.ok_or_else(|| edited(&path, "is missing"))?;
         if Version::from(Digest::of(&bytes)) != seal.version {
             return Err(edited(&path, "is not the manifest of the sealed version"));
         }
-        let manifest = Manifest::parse(&bytes)?;
+        let manifest = Manifest::parse(&bytes).map_err(|e| edited(&path, "is no manifest").with_source(e))?;
         if manifest.len() as u64 != seal.files {
-            return Err(edited(&dir.join(SEAL), "counts other files than its manifest"));
+            return Err(edited(&at(SEAL), "counts other files than its manifest"));
         }
         Ok(Some(Self { seal, manifest }))
     }
@@ -131,12 +175,41 @@ impl Sealed {
     }
 
     /// The links that counted for nothing.
-    pub fn links(&self) -> Result<BTreeSet<TreePath>> {
-        self.seal.links.iter().map(TreePath::new).collect()
+    pub fn links(&self) -> Result<Links> {
+        self.seal.links()
     }
 }
 
+/// Whether something of a seal lies in `dir`.
+pub fn is_sealed(dir: &Path) -> bool {
+    Folder::open(dir.join(FOLDER)).is_ok_and(|folder| PARTS.iter().any(|name| is_there(Some(&folder), name)))
+}
+
 impl Seal {
+    fn parse(json: &[u8], path: &Path, is_signed: bool) -> Result<Self> {
+        let no_seal = |e: serde_json::Error| edited(path, "is not a seal as dagsync writes it").with_source(e);
+        let Format { format } = serde_json::from_slice(json).map_err(no_seal)?;
+        if format != FORMAT {
+            let how = format!("is of format {format}, and this dagsync knows {FORMAT}");
+            let kind = if is_signed { ErrorKind::Config } else { ErrorKind::Mismatch };
+            return Err(Error::new(kind, "verify seal", format!("{} {how}", path.display()))
+                .with_hint("use the dagsync that sealed it; if that is this one, the seal was edited"));
+        }
+        let seal: Self = serde_json::from_slice(json).map_err(no_seal)?;
+        if json != seal.to_bytes() {
+            return Err(edited(path, "was edited: dagsync writes it otherwise"));
+        }
+        seal.links().map_err(|e| edited(path, "names a link that cannot be").with_source(e))?;
+        Filter::new(&seal.include, &seal.exclude)
+            .map_err(|e| edited(path, "has a glob that cannot be read").with_source(e))?;
+        Ok(seal)
+    }
+
+    fn links(&self) -> Result<Links> {
+        let link = |(path, target): (&String, &String)| Ok((TreePath::new(path)?, target.clone().into_bytes()));
+        self.links.iter().map(link).collect()
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("a seal has only text keys");
         json.push(b'\n');
@@ -144,12 +217,81 @@ impl Seal {
     }
 }
 
-/// One of the three files. What lies in its place and is none was put there.
-fn part(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
-    fs::read(path, max).map_err(|e| match e.raw_os_error().map(|code| std::io::Error::from_raw_os_error(code).kind()) {
-        Some(std::io::ErrorKind::IsADirectory) => edited(path, "is no file"),
-        _ => e,
-    })
+fn text_of((path, target): (&TreePath, &Vec<u8>)) -> Result<(String, String)> {
+    let target = String::from_utf8(target.clone());
+    let target = target.map_err(|_| {
+        refused(format!("the symbolic link {path} has a target that is not UTF-8")).with_hint("remove it, or mend it")
+    })?;
+    Ok((path.as_str().to_owned(), target))
+}
+
+/// The folder of the seal. What lies in its place and is none was put there.
+fn open(dir: &Path) -> Result<Option<Folder>> {
+    match Folder::open(dir)?.folder(FOLDER) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) => match number(&error) {
+            Some(Errno::NOENT) => Ok(None),
+            Some(Errno::NOTDIR | Errno::LOOP) => Err(edited(&dir.join(FOLDER), "is no folder")),
+            Some(Errno::ACCESS) => Err(edited(&dir.join(FOLDER), "cannot be read").with_source(error)),
+            _ => Err(error),
+        },
+    }
+}
+
+/// One of the three files.
+fn part(folder: Option<&Folder>, path: &Path, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+    let Some(folder) = folder else { return Ok(None) };
+    let file = match folder.file(name) {
+        Ok(file) => file,
+        Err(error) => {
+            return match number(&error) {
+                Some(Errno::NOENT) => Ok(None),
+                Some(Errno::LOOP | Errno::NXIO | Errno::NODEV) => Err(edited(path, "is no file")),
+                Some(Errno::ACCESS) => Err(edited(path, "cannot be read").with_source(error)),
+                _ => Err(error),
+            };
+        }
+    };
+    let io = |e| Error::io("read", path, e);
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(edited(path, "is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > max {
+        return Err(edited(path, &format!("is larger than {max} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+fn is_there(folder: Option<&Folder>, name: &str) -> bool {
+    folder.is_some_and(|folder| folder.stat(name).is_ok())
+}
+
+/// Whether there was something to remove.
+fn remove(folder: &Folder, name: &str) -> Result<bool> {
+    match folder.unlink(name) {
+        Ok(()) => Ok(true),
+        Err(error) if number(&error) == Some(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> Result<()> {
+    let beside = format!("{name}{TEMPORARY}");
+    remove(folder, &beside)?;
+    let at = |name: &str| -> PathBuf { folder.path().join(name) };
+    let write = |mut file: File| file.write_all(bytes).and_then(|()| file.sync_data());
+    write(folder.create(&beside, 0o644)?).map_err(|e| Error::io("write", at(&beside), e))?;
+    fs::rename(&at(&beside), &at(name))
+}
+
+fn number(error: &Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Refused, "seal", message)
 }
 
 fn edited(path: &Path, how: &str) -> Error {
@@ -158,72 +300,5 @@ fn edited(path: &Path, how: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tree(dir: &Path) -> HashedTree {
-        dagsync_testkit::Harness::new().read(dir, None).unwrap()
-    }
-
-    fn sealed(dir: &Path) -> Sealed {
-        std::fs::write(dir.join("a.py"), "1").unwrap();
-        let sealed = Sealed::new(&tree(dir), &["b".into(), "a".into(), "b".into()], &[], Some("abc".into()));
-        sealed.write(dir, None).unwrap();
-        sealed
-    }
-
-    #[test]
-    fn a_seal_is_read_as_it_was_written_and_is_the_same_each_time() {
-        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        sealed(one.path());
-        let written = sealed(other.path());
-        let read = Sealed::read(one.path(), None).unwrap().unwrap();
-        assert_eq!(read.seal, written.seal);
-        assert_eq!(read.seal.include, ["a", "b"]);
-        for name in [SEAL, MANIFEST] {
-            let bytes = |dir: &tempfile::TempDir| std::fs::read(dir.path().join(name)).unwrap();
-            assert_eq!(bytes(&one), bytes(&other), "{name}");
-        }
-        let changes = |sealed: &Sealed| tree(one.path()).changes_since(&sealed.manifest, &sealed.links().unwrap());
-        assert!(changes(&read).is_empty(), "a seal is no part of the tree");
-        std::os::unix::fs::symlink("/etc/hostname", one.path().join("b.py")).unwrap();
-        assert_eq!(
-            changes(&read)[0].path.as_str(),
-            "b.py",
-            "a link out of the tree is no file of it, but somebody may run it"
-        );
-        let again = Sealed::new(&tree(one.path()), &[], &[], Some(String::new()));
-        assert_eq!(again.seal.revision, None, "what is empty is no name");
-        assert!(changes(&again).is_empty(), "one that was there when it was sealed is known");
-        assert!(Sealed::read(tempfile::tempdir().unwrap().path(), None).unwrap().is_none());
-    }
-
-    #[test]
-    fn whatever_is_edited_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let good = sealed(dir.path());
-        let at = |name: &str| dir.path().join(name);
-        let refuse = |named: &str| {
-            let error = Sealed::read(dir.path(), None).unwrap_err();
-            assert!(error.kind() == ErrorKind::Mismatch && error.to_string().contains(named), "{error}");
-            good.write(dir.path(), None).unwrap();
-        };
-        std::fs::write(at(MANIFEST), format!("{}  a.py\n", Digest::of("2"))).unwrap();
-        refuse("is not the manifest of the sealed version");
-        std::fs::remove_file(at(MANIFEST)).unwrap();
-        refuse("manifest is missing");
-        let text = std::fs::read_to_string(at(SEAL)).unwrap();
-        for (from, to, named) in [
-            ("\"files\": 1", "\"files\": 2", "counts other files"),
-            ("\"files\": 1", "\"files\":  1", "was edited"),
-            ("\"files\"", "\"fils\"", "is not a seal"),
-        ] {
-            assert!(text.contains(from));
-            std::fs::write(at(SEAL), text.replace(from, to)).unwrap();
-            refuse(named);
-        }
-        let other = Digest::of("x").to_string();
-        std::fs::write(at(SEAL), text.replace(&good.seal.version.hex(), &other)).unwrap();
-        refuse("is not the manifest of the sealed version");
-    }
-}
+#[path = "seal_tests.rs"]
+mod tests;

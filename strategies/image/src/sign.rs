@@ -55,7 +55,7 @@ impl Key {
 }
 
 fn text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path, KEY_MAX)?
+    let bytes = fs::read_given(path, KEY_MAX)?
         .ok_or_else(|| Error::new(ErrorKind::Config, "read key", format!("{} is not there", path.display())))?;
     String::from_utf8(bytes)
         .map_err(|_| Error::new(ErrorKind::Config, "read key", format!("{} is no text", path.display())))

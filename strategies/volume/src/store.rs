@@ -1,7 +1,7 @@
 //! A store as the source, kept on the volume by another dagsync: its link is followed, and what lies behind it is compared
 //! with its manifest, file by file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dagsync_core::copy::Copy;
 use dagsync_core::fs::{self, Folder};
 use dagsync_core::index::{Same, StatIndex};
+use dagsync_core::links::{self, Links};
 use dagsync_core::tree::{Reading, hash_listing};
 use dagsync_core::walk::{self, Listing, Walk};
 use dagsync_core::{
     Digest, Error, ErrorKind, Expectation, Filter, InPlace, Interrupt, Limits, Manifest, Result, Revision, SealState,
-    Staging, SymlinkPolicy, SyncContext, Tree, TreePath, Version, links,
+    Staging, SymlinkPolicy, SyncContext, Tree, TreePath, Version,
 };
 use rustix::fs::FlockOperation;
 
@@ -182,19 +183,19 @@ impl Published {
             return self.serve(listing, is_whole, &mut served, cx, interrupt);
         }
         if is_whole {
-            self.check_names(&listing, &cx.limits)?;
+            self.check_names(&listing, &cx.limits, interrupt)?;
         } else {
             // What this reader's globs leave out may be what a link leads to.
             let everything = walk::list(&self.folder, &Walk::new(&Filter::default(), &cx.limits, interrupt))?;
-            self.check_names(&everything, &cx.limits)?;
+            self.check_names(&everything, &cx.limits, interrupt)?;
         }
         self.copy(&listing, staging, interrupt).map(|()| Tree::Staged)
     }
 
     /// The manifest names exactly what a reader of the folder sees.
-    fn check_names(&self, listing: &Listing, limits: &Limits) -> Result<()> {
+    fn check_names(&self, listing: &Listing, limits: &Limits, interrupt: &Interrupt) -> Result<()> {
         let files = listing.files.iter().map(|(path, _)| path);
-        let shown = links::resolve(files, &listing.links, &Filter::default(), limits)?.files;
+        let shown = links::resolve(files, &listing.links, &Filter::default(), limits, interrupt)?.files;
         let shown: BTreeMap<_, _> = shown.into_iter().collect();
         if let Some((path, _)) =
             shown.iter().find(|(path, origin)| self.digest(path).is_none() || self.digest(path) != self.digest(origin))
@@ -251,7 +252,7 @@ impl Published {
         *served = Served { _lock: self.lock.take(), index: std::mem::take(&mut tree.index) };
         // git-sync's trees, which a store may have taken over, keep links that count for nothing; dagsync's own have none.
         let is_git_syncs = self.folder.stat(".git").is_ok();
-        let links = if is_git_syncs { tree.links.clone() } else { BTreeSet::new() };
+        let links = if is_git_syncs { tree.links.clone() } else { Links::new() };
         let seal = if is_whole { SealState::Of(self.manifest, links) } else { SealState::None };
         let (path, expectation) =
             (self.folder.path().to_owned(), Expectation { seal, mend: EDITED, ..Expectation::default() });

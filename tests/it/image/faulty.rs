@@ -90,8 +90,16 @@ fn a_registry_that_is_well_is_compared_with() {
     baked.verify(&args).ended(1, &["mismatch", &"0".repeat(64)]);
     baked.verify(&[&args[..], &["--on-drift", "warn"]].concat()).ended(0, &["mismatch"]);
     double.turn(reply(500, "", ""));
-    // Nobody said what it should be: that is no drift.
-    baked.verify(&[&args[..], &["--on-drift", "warn"]].concat()).ended(2, &["it does not serve the image"]);
+    // Nobody said what it should be: that is no drift, and where drift is only said, it keeps no pod from starting.
+    baked.verify(&args).ended(2, &["it does not serve the image"]);
+    let warned = [&args[..], &["--on-drift", "warn"]].concat();
+    baked.verify(&warned).ended(0, &["not compared, 3 files", "it does not serve the image"]);
+    let machine = baked.verify(&[&warned[..], &["--output", "json"]].concat());
+    let machine: serde_json::Value = serde_json::from_str(&machine.ended(0, &[]).stdout).unwrap();
+    assert_eq!((&machine["ok"], machine["files"].as_u64()), (&serde_json::Value::Null, Some(3)));
+    // What was touched is said by itself.
+    baked.tamper("echo 'a = 2' > a.py");
+    baked.verify(&args).ended(1, &["modified  a.py"]);
 }
 
 #[test]

@@ -40,5 +40,8 @@ fn where_nobody_could_look_it_ends_with_2_and_settings_that_are_wrong_with_64() 
     Pod::new("image:dags").once().ended(64, &["is not an absolute path"]);
     baked.pod().set("image.expect", "x").once().ended(64, &["image.expect"]);
     baked.pod().set("image.key_file", "/absent").once().ended(64, &["/absent is not there"]);
-    baked.pod().set("exclude", "*.txt").once().ended(64, &["sealed under other globs"]);
+    let globs = |baked: &Baked| baked.pod().set("exclude", "*.txt");
+    globs(&baked).once().ended(1, &["sealed under other globs", "somebody edited the seal"]);
+    let signed = Baked::signed("seal");
+    globs(&signed).set("image.key_file", signed.keys("seal").1).once().ended(64, &["sealed under other globs"]);
 }

@@ -107,8 +107,10 @@ fn what_may_not_be_read() {
         open_to(&file, 0o000);
         let named = file.display().to_string();
         let named = named.trim_end_matches('/');
-        Outcome::of(&mut as_user(&verify)).ended(2, &["Permission denied", named]);
-        Outcome::of(&mut as_user(&once)).ended(2, &["Permission denied", named]);
+        // Whoever made a part of it unreadable changed it; that nothing of it can be read may be the caller's mistake.
+        let status = if file == baked.dags().join("") { 2 } else { 1 };
+        Outcome::of(&mut as_user(&verify)).ended(status, &["Permission denied", named]);
+        Outcome::of(&mut as_user(&once)).ended(status, &["Permission denied", named]);
         std::fs::set_permissions(&file, before).unwrap();
     }
 }

@@ -103,7 +103,7 @@ fn modes_times_bytecode_and_what_nfs_leaves_are_no_part_of_a_tree() {
     }
 }
 
-/// What was there when it was sealed, though it counts for nothing, is no news; and another target of it is none either.
+/// What was there when it was sealed, though it counts for nothing, is no news; another target of it is.
 #[test]
 fn a_link_that_was_sealed_is_known() {
     let baked = Baked::unsealed();
@@ -112,6 +112,8 @@ fn a_link_that_was_sealed_is_known() {
     baked.verify(&[]).ended(0, &["host -> nowhere"]);
     baked.tamper("ln -s /etc/hostname other");
     is_found(&baked, &[], &[("other", "added")], "another link");
+    baked.tamper("rm other; ln -sfn /etc host");
+    is_found(&baked, &[], &[("host", "modified")], "another target");
 }
 
 /// A link to the same content is the same tree to a reader.
@@ -149,6 +151,20 @@ const SEALS: &[(&str, &str)] = &[
     ("echo >> .dagsync/manifest", "is not the manifest of the sealed version"),
     ("rm .dagsync/manifest", "manifest is missing"),
     ("rm .dagsync/manifest; mkdir .dagsync/manifest", "is no file"),
+    ("sed -i 's/\"format\": 1/\"format\": 2/' .dagsync/seal.json", "is of format 2"),
+    (
+        "sed -i 's/\"exclude\": \\[\\]/\"exclude\": [\\n    \"a[\"\\n  ]/' .dagsync/seal.json",
+        "a glob that cannot be read",
+    ),
+    ("head -c 2M /dev/zero > .dagsync/seal.json", "is larger than"),
+    ("ln -sf seal.json .dagsync/seal.json", "is no file"),
+    ("ln -sf /dev/zero .dagsync/manifest", "is no file"),
+    ("rm .dagsync/seal.json", "seal.json is missing"),
+    ("mv .dagsync ../seal; ln -s ../seal .dagsync", ".dagsync is no folder"),
+    (
+        "echo x > .dagsync/manifest; hash=$(sha256sum < .dagsync/manifest | cut -c -64); sed -i \"s/sha256:[0-9a-f]*/sha256:$hash/\" .dagsync/seal.json",
+        "is no manifest",
+    ),
     (
         "hash=$(echo x | sha256sum | cut -c -64); sed -i \"s/sha256:[0-9a-f]*/sha256:$hash/\" .dagsync/seal.json",
         "is not the manifest of the sealed version",
@@ -166,7 +182,9 @@ fn a_seal_that_was_edited_is_said_to_be() {
 
 #[test]
 fn a_signed_seal_that_was_edited_is_found_by_its_signature() {
-    for (hand, _) in SEALS.iter().filter(|(hand, _)| hand.contains("seal.json") && !hand.contains("mkdir")) {
+    let edits =
+        |hand: &str| hand.contains("seal.json") && !["mkdir", "2M", "ln ", "rm "].iter().any(|how| hand.contains(how));
+    for (hand, _) in SEALS.iter().filter(|(hand, _)| edits(hand)) {
         let baked = Baked::signed("seal");
         baked.tamper(hand);
         is_broken(&baked, &["--key", &baked.keys("seal").1], "the signature is not of this seal and key", hand);
@@ -210,7 +228,8 @@ fn a_seal_of_another_tree_no_seal_and_no_signature() {
     baked.tamper("rm -r .dagsync");
     is_broken(&baked, &["--key", &key], "has no seal", "no seal");
     // Without a key, a folder that was never sealed looks the same.
-    baked.verify(&[]).ended(64, &["has no seal, so there is nothing to compare it with", "dagsync seal"]);
+    baked.verify(&[]).ended(1, &["has no seal, so there is nothing to compare it with", "dagsync seal"]);
+    baked.verify(&["--on-drift", "warn"]).ended(0, &["has no seal, so there is nothing to compare it with"]);
     // What is expected besides does not need one.
     baked.verify(&["--expect", &baked.version()]).ended(0, &["verified"]);
     baked.verify(&["--expect", &wanted]).ended(1, &["mismatch"]);

@@ -39,7 +39,7 @@ impl Image {
 
     pub(crate) fn seal(&self, signer: Option<&Signer>) -> Sealed {
         let tree = Harness::new().read(&self.path(), None).unwrap();
-        let sealed = Sealed::new(&tree, &[], &[], None);
+        let sealed = Sealed::new(&tree, &[], &[], None).unwrap();
         sealed.write(&self.path(), signer).unwrap();
         sealed
     }

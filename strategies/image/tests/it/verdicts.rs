@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use dagsync_core::{ErrorKind, SealState, Version};
+use dagsync_core::{ErrorKind, SealState, Tree, Version};
 use dagsync_strategy_image::Signer;
 use dagsync_testkit::Harness;
 
@@ -107,13 +107,11 @@ async fn what_it_should_hold_is_said_by_one_alone() {
 }
 
 #[tokio::test]
-async fn other_globs_than_the_seals_are_refused() {
+async fn other_globs_than_the_seals_are_told() {
     let image = Image::with(&[("a.py", "1"), ("b.md", "1")]);
     let mut harness = Harness::new();
     harness.filter = std::sync::Arc::new(dagsync_core::Filter::new(&[], &["*.md".into()]).unwrap());
-    let error = harness.sync(&*image.strategy(&[])).await.unwrap_err();
-    assert!(
-        error.kind() == ErrorKind::Config && error.to_string().contains("set include to [] and exclude to []"),
-        "{error}"
-    );
+    let Tree::InPlace(found) = harness.sync(&*image.strategy(&[])).await.unwrap().tree else { panic!("it is copied") };
+    let SealState::Broken(how) = &found.expectation.seal else { panic!("{:?}", found.expectation) };
+    assert!(how.contains("set include to [] and exclude to []; else somebody edited the seal"), "{how}");
 }
