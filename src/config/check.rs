@@ -70,6 +70,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     check("scrub.interval", is_interval(config.scrub.interval), "must be 100ms or more, or 0s for never")?;
     limits(config, &check)?;
     commands(config, &check)?;
+    super::access::validate(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     let (fits, rule) = match config.layout {
         Layout::Versions => {
