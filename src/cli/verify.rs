@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use dagsync_core::{Change, ChangeKind, Error, ErrorKind, Filter, Interrupt, Manifest, Result, TreePath, Version};
+use dagsync_core::{
+    Change, ChangeKind, Error, ErrorKind, Filter, Interrupt, Manifest, Registry, Result, TreePath, Version,
+};
 #[cfg(feature = "image")]
 use dagsync_strategy_image::registry::Access;
 #[cfg(feature = "image")]
-use dagsync_strategy_image::{Expect, Key, Sealed};
+use dagsync_strategy_image::{Expect, Key, Sealed, Wanted};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Exit, Style, files, warn};
@@ -16,6 +18,8 @@ use super::args::OnDrift;
 use super::args::{Globs, Output, VerifyArgs};
 use super::tree::{manifest_file, published, read_folder};
 use crate::store::{Store, differences, is_git_sync};
+#[cfg(feature = "image")]
+use crate::{client::Client, config};
 
 /// What a tree should be.
 #[derive(Default)]
@@ -46,7 +50,13 @@ struct Verdict {
     is_fine: bool,
 }
 
-pub(super) async fn run(args: VerifyArgs, interrupt: Interrupt, style: Style) -> Result<Answer> {
+pub(super) async fn run(
+    registry: &Registry,
+    file: Option<PathBuf>,
+    args: VerifyArgs,
+    interrupt: Interrupt,
+    style: Style,
+) -> Result<Answer> {
     let place = match place(&args) {
         // A seal that is no good is no failure to look.
         Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Untrusted) => {
@@ -56,7 +66,7 @@ pub(super) async fn run(args: VerifyArgs, interrupt: Interrupt, style: Style) ->
     };
     let mut expected = place.expected;
     if expected.version.is_none() {
-        expected.version = asked(&args, &place.globs, &interrupt).await?;
+        expected.version = asked(registry, file, &args, &place.globs, &interrupt).await?;
     }
     // Of a store everything that readers see counts: its globs were applied when it was published.
     let globs = if place.in_store { Globs::default() } else { place.globs.clone() };
@@ -134,10 +144,21 @@ fn sealed(_: &VerifyArgs, _: &mut Globs) -> Result<Option<(Manifest, BTreeSet<Tr
 
 /// What another daemon or a registry says.
 #[cfg(feature = "image")]
-async fn asked(args: &VerifyArgs, globs: &Globs, interrupt: &Interrupt) -> Result<Option<Version>> {
+async fn asked(
+    registry: &Registry,
+    file: Option<PathBuf>,
+    args: &VerifyArgs,
+    globs: &Globs,
+    interrupt: &Interrupt,
+) -> Result<Option<Version>> {
     let image = &args.image;
-    let expect = match (&image.expect_from, &image.expect_image) {
-        (Some(url), _) => Expect::daemon(url, image.ca_file.clone())?,
+    let (expect, wanted) = match (&image.expect_from, &image.expect_image) {
+        (Some(url), _) => {
+            let mut settings = config::client(registry, file)?;
+            settings.ca_file = image.ca_file.clone().or(settings.ca_file);
+            let client = Client::new(url, &settings)?;
+            (config::redact_url(url), interrupt.guard("ask", wanted(&client)).await?)
+        }
         (None, Some(name)) => {
             let access = Access {
                 docker_config: image.docker_config.clone(),
@@ -145,11 +166,11 @@ async fn asked(args: &VerifyArgs, globs: &Globs, interrupt: &Interrupt) -> Resul
                 plain_http: image.plain_http,
                 platform: image.platform.clone(),
             };
-            Expect::Image(name.parse()?, access)
+            let expect = Expect::Image(name.parse()?, access);
+            (expect.to_string(), interrupt.guard("ask", expect.ask()).await?)
         }
         (None, None) => return Ok(None),
     };
-    let wanted = interrupt.guard("ask", expect.ask()).await?;
     let own = Filter::new(&globs.include, &globs.exclude)?.hash().to_string();
     match wanted.filter_hash {
         Some(hash) if hash != own => {
@@ -160,8 +181,15 @@ async fn asked(args: &VerifyArgs, globs: &Globs, interrupt: &Interrupt) -> Resul
     }
 }
 
+/// What a daemon says of itself.
+#[cfg(feature = "image")]
+async fn wanted(client: &Client) -> Result<Wanted> {
+    let (version, filter_hash) = client.published().await?;
+    Ok(Wanted { version, filter_hash })
+}
+
 #[cfg(not(feature = "image"))]
-async fn asked(_: &VerifyArgs, _: &Globs, _: &Interrupt) -> Result<Option<Version>> {
+async fn asked(_: &Registry, _: Option<PathBuf>, _: &VerifyArgs, _: &Globs, _: &Interrupt) -> Result<Option<Version>> {
     Ok(None)
 }
 
