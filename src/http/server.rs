@@ -21,7 +21,8 @@ use super::tls::Tls;
 use crate::config::Bind;
 use crate::metrics::Metrics;
 
-const BACKLOG: u32 = 1024;
+/// Who waits to be accepted; the kernel has its own bound. Who finds no room there tries again only after a second.
+const BACKLOG: u32 = 4096;
 /// What the kernel keeps of one connection in each direction, which counts as this pod's memory.
 const BUFFER: u32 = 128 << 10;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -92,6 +93,8 @@ impl Server {
                     () = token.cancelled() => {}
                 }
             });
+            // What was accepted is looked at before it may have to make room.
+            tokio::task::yield_now().await;
         }
     }
 

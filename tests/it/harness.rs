@@ -1,5 +1,6 @@
 //! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
 
+mod authority;
 mod bindfs;
 mod faultfs;
 mod gate;
@@ -17,6 +18,7 @@ mod tmpfs;
 mod tree;
 mod web;
 
+pub(crate) use authority::{Authority, Secret, s_client, showing};
 pub(crate) use bindfs::Bindfs;
 pub(crate) use faultfs::FaultFs;
 pub(crate) use gate::Gate;

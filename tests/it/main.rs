@@ -6,6 +6,7 @@
     reason = "tests look at the store with other means than its own, and end at the first surprise"
 )]
 
+mod access;
 mod confined;
 mod crash;
 mod daemon;
