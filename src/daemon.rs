@@ -12,6 +12,7 @@ use crate::engine::{Engine, Parts, SyncReport, Wake, run_loop, run_once};
 use crate::http::{self, Access, Endpoints, Server, Tls};
 use crate::metrics::Metrics;
 use crate::orphans;
+use crate::page::FleetBoard;
 use crate::signal;
 use crate::status::StatusBoard;
 use crate::store::Store;
@@ -73,6 +74,7 @@ async fn listen(
             + config.period.max(config.init_period).max(config.backoff.max).mul_f64(1.0 + config.jitter)
             + PATIENCE,
         places: http::room(),
+        fleet: FleetBoard::default(),
     };
     if let Some(bind) = &probe_bind {
         let server = Server { setting: "http.probe_bind", places: PROBES, tls: None, metrics: metrics.clone() };

@@ -11,12 +11,12 @@ mod target;
 mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use axum::{Extension, Router};
 use dagsync_core::worded;
@@ -25,6 +25,7 @@ use serde_json::json;
 use crate::config::PushHooks;
 use crate::engine::Wake;
 use crate::metrics::{self, Metrics};
+use crate::page::{self, FleetBoard};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
@@ -70,6 +71,8 @@ pub struct Endpoints {
     pub patience: Duration,
     /// Connections at once.
     pub places: usize,
+    /// What is known of the other pods, for the page.
+    pub fleet: FleetBoard,
 }
 
 /// A path, what may be done with it and by whom.
@@ -84,14 +87,14 @@ pub struct Route {
     handler: MethodRouter<Arc<Endpoints>>,
 }
 
-/// Every path that is answered.
-pub fn routes(places: usize) -> Vec<Route> {
+/// Every path that is answered; in the place of git-sync `/` is left to its probe.
+pub fn routes(places: usize, git_sync: bool) -> Vec<Route> {
     let get = |path, guard, handler| Route { method: Method::GET, path, guard, handler };
     let post = |path, guard, handler| Route { method: Method::POST, path, guard, handler };
     let target = routing::get(target::answer).layer(Extension(target::Waiting::new(places)));
     let manifest = routing::get(manifest::answer).layer(Extension(manifest::Turns::new()));
     let event = routing::post(hooks::receive).layer(Extension(hooks::Inbox::new()));
-    vec![
+    let mut routes = vec![
         get("/livez", Guard::Open, routing::get(livez)),
         get("/readyz", Guard::Open, routing::get(readyz)),
         get("/metrics", Guard::Read, routing::get(metrics)),
@@ -100,18 +103,24 @@ pub fn routes(places: usize) -> Vec<Route> {
         get("/v1/versions/{version}/manifest", Guard::Read, manifest),
         post("/v1/sync", Guard::Command, routing::post(sync)),
         post("/v1/hooks/{sender}", Guard::Event, event),
-    ]
+        get("/ui", Guard::Read, routing::get(page)),
+    ];
+    if !git_sync {
+        routes.push(get("/", Guard::Read, routing::get(page)));
+    }
+    routes
 }
 
 /// Answers every path.
 pub fn router(endpoints: Endpoints) -> Router {
-    let routes = routes(endpoints.places);
+    let routes = routes(endpoints.places, endpoints.git_sync);
     build(endpoints, routes)
 }
 
 /// Answers probes alone.
 pub fn probes(endpoints: Endpoints) -> Router {
-    let routes = routes(endpoints.places).into_iter().filter(|route| route.guard == Guard::Open).collect();
+    let routes =
+        routes(endpoints.places, endpoints.git_sync).into_iter().filter(|route| route.guard == Guard::Open).collect();
     build(endpoints, routes)
 }
 
@@ -127,7 +136,7 @@ fn build(endpoints: Endpoints, routes: Vec<Route>) -> Router {
 
 type Shared = State<Arc<Endpoints>>;
 
-/// `/` and every path that is none of ours: git-sync's probe, or nothing.
+/// Every path that is none of ours: git-sync's probe, or nothing.
 async fn other(State(endpoints): Shared, headers: HeaderMap) -> Response {
     let guard = if endpoints.git_sync { Guard::Open } else { Guard::Read };
     if let Some(refused) = access::refusal(&endpoints, guard, &headers).await {
@@ -178,6 +187,12 @@ async fn status(State(endpoints): Shared) -> Response {
 async fn sync(State(endpoints): Shared) -> Response {
     endpoints.wake.wake();
     (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": true }))).into_response()
+}
+
+async fn page(State(endpoints): Shared) -> Response {
+    let (status, fleet) = (endpoints.board.read(), endpoints.fleet.read());
+    let page = page::render(&status, fleet.as_deref(), SystemTime::now());
+    ([(header::CONTENT_SECURITY_POLICY, page::POLICY.as_str())], Html(page)).into_response()
 }
 
 /// Bounds a request in size and time, and an answer in what browsers may make of it.

@@ -22,8 +22,8 @@ impl Server {
         store.create().unwrap();
         let (metrics, wake, patience) = (Metrics::default(), Wake::default(), Duration::from_secs(60));
         let hooks = PushHooks::default();
-        let (access, git_sync, places) = (Access::default(), false, 256);
-        let endpoints = Endpoints { board, metrics, store, wake, access, hooks, git_sync, patience, places };
+        let (access, git_sync, places, fleet) = (Access::default(), false, 256, FleetBoard::default());
+        let endpoints = Endpoints { board, metrics, store, wake, access, hooks, git_sync, patience, places, fleet };
         Self { home, endpoints }
     }
 
@@ -171,7 +171,7 @@ async fn a_client_that_does_not_speak_is_dropped_and_others_are_served() {
 #[tokio::test]
 async fn in_the_place_of_git_sync_every_other_path_is_its_probe() {
     let mut server = Server::new();
-    assert_eq!(server.get("/").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/any/path").await.0, StatusCode::NOT_FOUND);
     server.endpoints.git_sync = true;
     for path in ["/", "/any/path"] {
         assert_eq!(server.get(path).await, (StatusCode::SERVICE_UNAVAILABLE, "repo is not ready\n".to_owned()));

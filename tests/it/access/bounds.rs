@@ -30,7 +30,7 @@ fn heads(length: &str) -> Vec<String> {
             super::TOKEN,
         )
     };
-    routes(64).iter().map(head).collect()
+    routes(64, false).iter().map(head).collect()
 }
 
 fn goes_on(pod: &Pod, repo: &Repo) {

@@ -47,7 +47,7 @@ fn in_mode(auth: &str) {
     repo.commit("second");
     pod.start();
     is_published(&pod, &repo);
-    for route in routes(64) {
+    for route in routes(64, false) {
         for trick in tricks() {
             for request in requests(route.method.as_str(), &path(&route, &trick), &trick) {
                 is_harmless(&pod, request.as_bytes());

@@ -35,7 +35,7 @@ fn in_mode(auth: &str) {
     let version = repo.version().replace("sha256:", "");
     let file = folder.path().join("token");
     let check = |tokens: &[(String, bool)]| {
-        for route in routes(64) {
+        for route in routes(64, false) {
             for (authorization, is_good) in tokens {
                 let said = ask(&pod, &route, &version, authorization);
                 assert_eq!(said, wanted(&route, auth, *is_good), "{auth}: {route:?} with {authorization:?}");

@@ -1,5 +1,7 @@
 //! Clients that speak slowly, or do not listen: a thousand at once, and the loop syncs and probes are answered.
 
+#![allow(clippy::print_stdout, reason = "what was measured is of interest when it is asked for")]
+
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
