@@ -2,6 +2,7 @@
 
 mod authority;
 mod bindfs;
+mod browser;
 mod faultfs;
 mod gate;
 mod net;
@@ -20,9 +21,10 @@ mod web;
 
 pub(crate) use authority::{Authority, Secret, s_client, showing};
 pub(crate) use bindfs::Bindfs;
+pub(crate) use browser::Browser;
 pub(crate) use faultfs::FaultFs;
 pub(crate) use gate::Gate;
-pub(crate) use net::{free_port, http, request};
+pub(crate) use net::{free_port, http, raw_get, request};
 pub(crate) use nginx::{Nginx, PASSWORD, USER};
 pub(crate) use pod::{Outcome, Pod, dagsync};
 pub(crate) use process::{PATIENCE, Process, eventually, shell};

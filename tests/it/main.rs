@@ -18,6 +18,7 @@ mod harness;
 mod hooks;
 mod leftovers;
 mod options;
+mod page;
 mod proxy;
 mod push;
 mod s3;
