@@ -73,8 +73,12 @@ fn run(registry: &Registry, args: Args) -> Result<Answer> {
                 status::run(registry, &inputs, &args, style).await
             }
             Command::Hash(args) => interruptible(|interrupt| hash::run(args, interrupt)).await,
-            Command::Diff(args) => interruptible(|interrupt| diff::run(args, interrupt, style)).await,
-            Command::Verify(args) => interruptible(|interrupt| verify::run(*args, interrupt, style)).await,
+            Command::Diff(args) => {
+                interruptible(|interrupt| diff::run(registry, global.config, args, interrupt, style)).await
+            }
+            Command::Verify(args) => {
+                interruptible(|interrupt| verify::run(registry, global.config, *args, interrupt, style)).await
+            }
             #[cfg(feature = "image")]
             Command::Seal(args) => interruptible(|interrupt| seal::run(args, interrupt)).await,
             #[cfg(feature = "s3")]

@@ -1,9 +1,11 @@
 //! Asks another dagsync over HTTP: bounded in time, size and redirects.
 
+mod pinned;
+
 use std::path::Path;
 use std::time::Duration;
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Manifest, Result, Revision, Version, blocking, fs};
+use dagsync_core::{Error, ErrorKind, Interrupt, Manifest, Result, Revision, Version, blocking, fs, printable};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,25 @@ impl Client {
         let base = Self::base(url)?;
         let http = builder(base.scheme()).no_proxy().pool_max_idle_per_host(idle);
         let http = if base.scheme() == "https" { trust(http, settings)? } else { http };
+        Self::built(http, base, settings, idle)
+    }
+
+    /// A client for the daemon of this pod, which is known by its certificate and may be called by an address.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn of_this_pod(url: &str, certificate: &Path, settings: &ClientSettings) -> Result<Self> {
+        let base = Self::base(url)?;
+        let http = builder(base.scheme()).no_proxy();
+        Self::built(
+            http.tls_backend_preconfigured(pinned::trusting(certificate, settings)?),
+            base,
+            settings,
+            usize::MAX,
+        )
+    }
+
+    fn built(http: reqwest::ClientBuilder, base: Url, settings: &ClientSettings, idle: usize) -> Result<Self> {
         // A daemon is asked directly: a proxy for the world outside does not know pods.
         let http = http.build().map_err(|e| {
             Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
@@ -162,6 +183,20 @@ impl Client {
         status.ok_or_else(|| self.error(ErrorKind::Corrupt, "ask for status", "the answer is no status of dagsync"))
     }
 
+    /// The version that the daemon has published, and the hash of its globs.
+    pub async fn published(&self) -> Result<(Version, Option<String>)> {
+        let status = self.status().await?;
+        let hint = "run a sync there, or wait for its first";
+        let none =
+            || self.error(ErrorKind::NotFound, "ask for version", "it has no published version yet").with_hint(hint);
+        let version = status["version"].as_str().ok_or_else(none)?;
+        let version = version.parse().map_err(|_| {
+            self.error(ErrorKind::Corrupt, "ask for version", "the daemon's status names no version")
+                .with_context("version", printable(version))
+        })?;
+        Ok((version, status["filter_hash"].as_str().map(str::to_owned)))
+    }
+
     /// The manifest of a version that the daemon has, checked against that version.
     pub async fn manifest(&self, version: &Version) -> Result<Manifest> {
         const OPERATION: &str = "ask for manifest";
@@ -203,12 +238,12 @@ impl Client {
         let Some(file) = self.settings.token_file.clone() else { return Ok(None) };
         let bad = |what: &str| Error::new(ErrorKind::Config, operation, format!("client.token_file {what}"));
         let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, MAX_TOKEN)).await?;
-        let token = read.ok_or_else(|| bad("does not exist"))?;
-        // While it is rotated the file may hold the next one too.
-        let first =
-            token.split(u8::is_ascii_whitespace).find(|token| !token.is_empty()).ok_or_else(|| bad("is empty"))?;
+        let read = read.ok_or_else(|| bad("does not exist"))?;
+        // A daemon's own file may hold the next token, or the one before, in further lines.
+        let mut lines = read.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+        let token = lines.find(|line| !line.is_empty()).ok_or_else(|| bad("is empty"))?;
         let mut value =
-            HeaderValue::from_bytes(&[b"Bearer ", first].concat()).map_err(|_| bad("holds what cannot be a token"))?;
+            HeaderValue::from_bytes(&[b"Bearer ", token].concat()).map_err(|_| bad("holds what cannot be a token"))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -222,7 +257,22 @@ impl Client {
 
     fn transport(&self, operation: &'static str, e: reqwest::Error) -> Error {
         let kind = if e.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Unreachable };
-        self.error(kind, operation, "no complete answer").with_source(e.without_url())
+        let cause = causes(&e);
+        let error = self.error(kind, operation, "no complete answer").with_source(e.without_url());
+        match cause.to_lowercase() {
+            // It says so in an alert, whose name is `CertificateRequired`.
+            cause if cause.contains("certificaterequired") => {
+                error.with_hint("the daemon wants a certificate: set client.cert_file and client.key_file")
+            }
+            cause if cause.contains("received fatal alert") => {
+                error.with_hint("the daemon does not take the certificate of client.cert_file")
+            }
+            cause if cause.contains("certificate") => error.with_hint(
+                "set client.ca_file to the authority of the daemon's certificate, and use a name that it has",
+            ),
+            cause if cause.contains("corrupt message") => error.with_hint("it speaks plain HTTP: write http://"),
+            _ => error,
+        }
     }
 
     fn refused(&self, operation: &'static str, status: StatusCode) -> Error {
@@ -232,7 +282,16 @@ impl Client {
             _ => ErrorKind::Unreachable,
         };
         let error = self.error(kind, operation, &format!("the answer is {status}"));
-        if status.is_client_error() { error.permanent() } else { error }
+        let error = if status.is_client_error() { error.permanent() } else { error };
+        match (status, &self.settings.token_file) {
+            (StatusCode::UNAUTHORIZED, None) => {
+                error.with_hint("the daemon wants a token: set client.token_file (DAGSYNC_CLIENT__TOKEN_FILE)")
+            }
+            (StatusCode::UNAUTHORIZED, Some(_)) => {
+                error.with_hint("the token of client.token_file is none of the daemon's http.token_file")
+            }
+            _ => error,
+        }
     }
 
     fn error(&self, kind: ErrorKind, operation: &'static str, message: &str) -> Error {
@@ -242,6 +301,11 @@ impl Client {
     fn shown(&self) -> String {
         redact_url(self.base.as_str())
     }
+}
+
+/// Everything that led to an error, in words.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(|error| format!("{error} {error:?} ")).collect()
 }
 
 /// Trusts and shows what the settings say.

@@ -1,5 +1,6 @@
 //! Configuration: defaults, file, environment and flags in that order, each value with its origin.
 
+mod access;
 mod bind;
 mod check;
 mod drift;
@@ -11,6 +12,7 @@ mod redact;
 mod table;
 mod value;
 
+pub use access::*;
 pub use bind::Bind;
 pub use drift::Drift;
 pub use fleet::{Fleet, KubernetesFleet, Scheme};
@@ -21,6 +23,8 @@ pub use model::*;
 pub(crate) use redact::holds_secret;
 pub use redact::redact_url;
 pub use table::Table;
+
+use std::path::PathBuf;
 
 use dagsync_core::{Error, ErrorKind, Registry, Result};
 
@@ -37,6 +41,14 @@ pub fn load(registry: &Registry, inputs: &Inputs) -> Result<Loaded> {
     let mut warnings = layers.warnings;
     warnings.extend(check::secrets(&settings)?);
     Ok(Loaded { config, settings, warnings, registry: registry.clone() })
+}
+
+/// How other daemons are asked, as the file and the environment say.
+///
+/// # Errors
+/// As [`load`].
+pub fn client(registry: &Registry, file: Option<PathBuf>) -> Result<ClientSettings> {
+    Ok(load(registry, &Inputs::from_process(file, Vec::new()))?.config.client)
 }
 
 /// A configuration error; the message says what is wrong with what.

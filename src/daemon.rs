@@ -7,11 +7,12 @@ use dagsync_core::{Error, ErrorKind, Filter, Interrupt, Progress, Result, Strate
 use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Http};
 use crate::engine::{Engine, Parts, SyncReport, Wake, run_loop, run_once};
-use crate::http::{self, Endpoints};
+use crate::http::{self, Access, Endpoints, Server, Tls};
 use crate::metrics::Metrics;
 use crate::orphans;
+use crate::page::FleetBoard;
 use crate::signal;
 use crate::status::StatusBoard;
 use crate::store::Store;
@@ -19,6 +20,9 @@ use crate::target::{Aim, Target};
 
 /// A loop that is silent for this long beyond its longest turn is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connections of those who probe.
+const PROBES: usize = 64;
 
 /// How long to wait after the source could not be asked to tell of changes.
 const DEAF: Duration = Duration::from_secs(30);
@@ -43,26 +47,50 @@ pub async fn run(config: &Config, name: &str, strategy: Arc<dyn Strategy>, until
     watch_signals(&token, &wake, &config.sync_on_signal)?;
     tokio::spawn(watch_source(strategy.clone(), wake.clone(), token.clone()));
     let (engine, board, metrics) = assemble(config, name, strategy, Progress::default(), &wake, &token)?;
-    if let Some(bind) = &config.http.bind {
-        let endpoints = Endpoints {
-            board,
-            metrics,
-            store: Store::from(config),
-            wake: wake.clone(),
-            token_file: config.http.token_file.clone(),
-            hooks: config.http.hooks.clone(),
-            git_sync: config.http.git_sync,
-            patience: config.timeout
-                + config.period.max(config.init_period).max(config.backoff.max).mul_f64(1.0 + config.jitter)
-                + PATIENCE,
-        };
-        let (address, server) = http::serve(bind, http::router(endpoints), token.clone()).await?;
-        tracing::info!(%address, "listening");
-        tokio::spawn(server);
-    }
+    listen(config, board, metrics, &wake, &token).await?;
     let ended = run_loop(engine, config, &wake, &token, until).await;
     token.cancel();
     ended
+}
+
+/// The endpoints, and the probes once more where they are to answer without TLS.
+async fn listen(
+    config: &Config,
+    board: StatusBoard,
+    metrics: Metrics,
+    wake: &Wake,
+    token: &CancellationToken,
+) -> Result<()> {
+    let Http { bind, probe_bind, auth, token_file, tls, git_sync, hooks } = config.http.clone();
+    let endpoints = Endpoints {
+        board,
+        metrics: metrics.clone(),
+        store: Store::from(config),
+        wake: wake.clone(),
+        access: Access { auth, token_file },
+        hooks,
+        git_sync,
+        patience: config.timeout
+            + config.period.max(config.init_period).max(config.backoff.max).mul_f64(1.0 + config.jitter)
+            + PATIENCE,
+        places: http::room(),
+        fleet: FleetBoard::default(),
+    };
+    if let Some(bind) = &probe_bind {
+        let server = Server { setting: "http.probe_bind", places: PROBES, tls: None, metrics: metrics.clone() };
+        let (address, serving) = server.serve(bind, http::probes(endpoints.clone()), token.clone()).await?;
+        tracing::info!(%address, "listening for probes");
+        tokio::spawn(serving);
+    }
+    if let Some(bind) = &bind {
+        let tls = Tls::new(&tls, metrics.clone()).await?;
+        let is_tls = tls.is_some();
+        let server = Server { setting: "http.bind", places: endpoints.places, tls, metrics };
+        let (address, serving) = server.serve(bind, http::router(endpoints), token.clone()).await?;
+        tracing::info!(%address, tls = is_tls, "listening");
+        tokio::spawn(serving);
+    }
+    Ok(())
 }
 
 /// `dagsync once`: one sync, tried again after errors that may pass, within `config.timeout`.
@@ -141,18 +169,18 @@ fn watch_signals(token: &CancellationToken, wake: &Wake, sync_on: &str) -> Resul
     orphans::reap_if_first()?;
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let token = token.clone();
-        tokio::spawn(on_each(listen(kind)?, move || token.cancel()));
+        tokio::spawn(on_each(hear(kind)?, move || token.cancel()));
     }
     let kind = signal::parse(sync_on)
         .map_err(|why| Error::new(ErrorKind::Config, "start", format!("sync_on_signal {sync_on:?} {why}")))?;
     if let Some(kind) = kind {
         let wake = wake.clone();
-        tokio::spawn(on_each(listen(kind)?, move || wake.wake()));
+        tokio::spawn(on_each(hear(kind)?, move || wake.wake()));
     }
     Ok(())
 }
 
-fn listen(kind: SignalKind) -> Result<Signal> {
+fn hear(kind: SignalKind) -> Result<Signal> {
     unix::signal(kind).map_err(|e| Error::new(ErrorKind::Unexpected, "start", "cannot handle signals").with_source(e))
 }
 

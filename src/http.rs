@@ -1,43 +1,54 @@
 //! The HTTP endpoints of a daemon. They only read what the loop has written down, so they answer while the source hangs.
 
+mod access;
 mod hooks;
+mod manifest;
+mod pace;
+mod places;
+mod secret;
 mod server;
 mod target;
+mod tls;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
 use axum::{Extension, Router};
-use dagsync_core::{Interrupt, Version, blocking, fs, worded};
+use dagsync_core::worded;
 use serde_json::json;
-use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::PushHooks;
 use crate::engine::Wake;
 use crate::metrics::{self, Metrics};
+use crate::page::{self, FleetBoard};
 use crate::status::StatusBoard;
 use crate::store::Store;
 
-pub use server::serve;
+pub use access::{Access, Guard};
+pub use places::room;
+pub use server::Server;
+pub use tls::Tls;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
-const TOKEN_MAX: u64 = 4096;
-/// Manifests that are in memory at once: one of 100,000 files has about 10 MB.
-const MANIFESTS: usize = 4;
-/// The longest that a client waits for its turn to get one.
-const MANIFEST_WAIT: Duration = Duration::from_secs(10);
-
-/// The longest that a client waits for the store.
-const STORE_WAIT: Duration = Duration::from_secs(10);
+/// Nothing but push events has a body that is read.
+const BODY_MAX: u64 = 64 << 10;
+/// The path of push events, which bound themselves.
+const EVENTS: &str = "/v1/hooks/";
+/// The longest that any answer takes; a long poll waits less.
+const ANSWER_MAX: Duration = Duration::from_secs(80);
+/// What every answer says to browsers and caches.
+const HARDENED: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
 
 /// What the endpoints answer from.
 #[derive(Debug, Clone)]
@@ -50,37 +61,88 @@ pub struct Endpoints {
     pub store: Store,
     /// Asks the loop for a sync.
     pub wake: Wake,
-    /// The file with the bearer token for commands.
-    pub token_file: Option<PathBuf>,
+    /// What is asked of clients.
+    pub access: Access,
     /// The files with the secrets of push events.
     pub hooks: PushHooks,
     /// Answer every other path as git-sync does.
     pub git_sync: bool,
     /// The loop is taken for dead when it did not turn for so long.
     pub patience: Duration,
+    /// Connections at once.
+    pub places: usize,
+    /// What is known of the other pods, for the page.
+    pub fleet: FleetBoard,
 }
 
-/// The routes of DESIGN: probes, metrics, status, manifests, commands.
+/// A path, what may be done with it and by whom.
+#[derive(Debug)]
+pub struct Route {
+    /// The only method.
+    pub method: Method,
+    /// The path, with `{name}` for what varies.
+    pub path: &'static str,
+    /// Who may.
+    pub guard: Guard,
+    handler: MethodRouter<Arc<Endpoints>>,
+}
+
+/// Every path that is answered; in the place of git-sync `/` is left to its probe.
+pub fn routes(places: usize, git_sync: bool) -> Vec<Route> {
+    let get = |path, guard, handler| Route { method: Method::GET, path, guard, handler };
+    let post = |path, guard, handler| Route { method: Method::POST, path, guard, handler };
+    let target = routing::get(target::answer).layer(Extension(target::Waiting::new(places)));
+    let manifest = routing::get(manifest::answer).layer(Extension(manifest::Turns::new()));
+    let event = routing::post(hooks::receive).layer(Extension(hooks::Inbox::new()));
+    let mut routes = vec![
+        get("/livez", Guard::Open, routing::get(livez)),
+        get("/readyz", Guard::Open, routing::get(readyz)),
+        get("/metrics", Guard::Read, routing::get(metrics)),
+        get("/v1/status", Guard::Read, routing::get(status)),
+        get("/v1/target", Guard::Read, target),
+        get("/v1/versions/{version}", Guard::Read, routing::get(target::known)),
+        get("/v1/versions/{version}/manifest", Guard::Read, manifest),
+        post("/v1/sync", Guard::Command, routing::post(sync)),
+        post("/v1/hooks/{sender}", Guard::Event, event),
+        get("/ui", Guard::Read, routing::get(page)),
+    ];
+    if !git_sync {
+        routes.push(get("/", Guard::Read, routing::get(page)));
+    }
+    routes
+}
+
+/// Answers every path.
 pub fn router(endpoints: Endpoints) -> Router {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/v1/status", get(status))
-        .route("/v1/target", get(target::answer).layer(Extension(target::Waiting::new())))
-        .route("/v1/versions/{version}", get(target::known))
-        .route("/v1/versions/{version}/manifest", get(manifest).layer(Extension(Turns::new())))
-        .route("/v1/sync", post(sync))
-        .route("/v1/hooks/{sender}", post(hooks::receive).layer(Extension(hooks::Inbox::new())))
-        .fallback(other)
-        .layer(from_fn(harden))
-        .with_state(Arc::new(endpoints))
+    let routes = routes(endpoints.places, endpoints.git_sync);
+    build(endpoints, routes)
+}
+
+/// Answers probes alone.
+pub fn probes(endpoints: Endpoints) -> Router {
+    let routes =
+        routes(endpoints.places, endpoints.git_sync).into_iter().filter(|route| route.guard == Guard::Open).collect();
+    build(endpoints, routes)
+}
+
+fn build(endpoints: Endpoints, routes: Vec<Route>) -> Router {
+    let endpoints = Arc::new(endpoints);
+    let add = |router: Router<Arc<Endpoints>>, route: Route| {
+        let guard = from_fn_with_state((endpoints.clone(), route.guard), access::admit);
+        router.route(route.path, route.handler.route_layer(guard))
+    };
+    let router = routes.into_iter().fold(Router::new(), add);
+    router.fallback(other).layer(from_fn(bound)).with_state(endpoints)
 }
 
 type Shared = State<Arc<Endpoints>>;
 
-/// `/` and every path that is none of ours: git-sync's probe, or nothing.
-async fn other(State(endpoints): Shared) -> Response {
+/// Every path that is none of ours: git-sync's probe, or nothing.
+async fn other(State(endpoints): Shared, headers: HeaderMap) -> Response {
+    let guard = if endpoints.git_sync { Guard::Open } else { Guard::Read };
+    if let Some(refused) = access::refusal(&endpoints, guard, &headers).await {
+        return refused;
+    }
     let status = endpoints.board.read();
     match (endpoints.git_sync, status.ready && status.version.is_some()) {
         (false, _) => problem(StatusCode::NOT_FOUND, "no such path"),
@@ -123,93 +185,31 @@ async fn status(State(endpoints): Shared) -> Response {
     axum::Json(&*endpoints.board.read()).into_response()
 }
 
-async fn manifest(
-    State(endpoints): Shared,
-    Extension(turns): Extension<Turns>,
-    Path(version): Path<String>,
-) -> Response {
-    let Ok(version) = version.parse::<Version>() else {
-        return no_version();
-    };
-    let Some(turn) = turns.take().await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many manifests are being read; ask again");
-    };
-    let store = endpoints.store.clone();
-    // The turn goes along: it is taken for as long as the volume hangs, so that threads do not pile up.
-    let read = move |_: &Interrupt| Ok(store.manifest_bytes(&version)?.map(|bytes| Sending { bytes, _turn: turn }));
-    match tokio::time::timeout(STORE_WAIT, blocking(&Interrupt::never(), "read manifest", read)).await {
-        Ok(Ok(Some(manifest))) => {
-            let body = Body::from(Bytes::from_owner(manifest));
-            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
-        }
-        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "this store does not have that version"),
-        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        Err(_) => {
-            let (root, wait) = (endpoints.store.root().display(), STORE_WAIT.as_secs());
-            problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{root} has not answered for {wait} s; ask again"))
-        }
-    }
-}
-
-/// The right to hold a manifest in memory.
-#[derive(Debug, Clone)]
-struct Turns(Arc<Semaphore>);
-
-impl Turns {
-    fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MANIFESTS)))
-    }
-
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        tokio::time::timeout(MANIFEST_WAIT, self.0.clone().acquire_owned()).await.ok()?.ok()
-    }
-}
-
-/// A manifest on its way to a client; the turn ends when the last byte was sent or the client is gone.
-struct Sending {
-    bytes: Vec<u8>,
-    _turn: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Sending {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-async fn sync(State(endpoints): Shared, headers: HeaderMap) -> Response {
-    let Some(file) = endpoints.token_file.clone() else {
-        return problem(StatusCode::FORBIDDEN, "commands are off: http.token_file is not set");
-    };
-    let token = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, TOKEN_MAX)).await;
-    let token = match token {
-        Ok(Some(token)) => token,
-        Ok(None) => return problem(StatusCode::INTERNAL_SERVER_ERROR, "http.token_file does not exist"),
-        Err(error) => {
-            tracing::error!(%error, "{}", worded("http.token_file cannot be read"));
-            return problem(StatusCode::INTERNAL_SERVER_ERROR, "http.token_file cannot be read");
-        }
-    };
-    if !is_authorized(&headers, token.trim_ascii()) {
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (challenge, problem(StatusCode::UNAUTHORIZED, "a bearer token is needed")).into_response();
-    }
+async fn sync(State(endpoints): Shared) -> Response {
     endpoints.wake.wake();
     (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": true }))).into_response()
 }
 
-/// An empty token file authorizes nobody.
-fn is_authorized(headers: &HeaderMap, token: &[u8]) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes).unwrap_or_default();
-    let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
-    !token.is_empty() && scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.trim_ascii().ct_eq(token))
+async fn page(State(endpoints): Shared) -> Response {
+    let (status, fleet) = (endpoints.board.read(), endpoints.fleet.read());
+    let page = page::render(&status, fleet.as_deref(), SystemTime::now());
+    ([(header::CONTENT_SECURITY_POLICY, page::POLICY.as_str())], Html(page)).into_response()
 }
 
-async fn harden(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Bounds a request in size and time, and an answer in what browsers may make of it.
+async fn bound(request: Request, next: Next) -> Response {
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_event = request.uri().path().starts_with(EVENTS);
+    let mut response = if declared.is_some_and(|bytes: u64| bytes > BODY_MAX) && !is_event {
+        problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("a request has at most {BODY_MAX} bytes"))
+    } else {
+        let late = |_| problem(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long; ask again");
+        tokio::time::timeout(ANSWER_MAX, next.run(request)).await.unwrap_or_else(late)
+    };
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    for (name, value) in HARDENED {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

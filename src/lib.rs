@@ -19,6 +19,7 @@ mod memory;
 pub mod metrics;
 mod orphans;
 pub mod outputs;
+pub mod page;
 mod secret_url;
 pub mod settings;
 mod signal;

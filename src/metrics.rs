@@ -48,6 +48,8 @@ pub struct Metrics {
     scrubs: Family<Labels, Counter>,
     tampered: Family<Labels, Counter>,
     push_events: Family<Labels, Counter>,
+    refused: Family<Labels, Counter>,
+    reloads: Family<Labels, Counter>,
     operations: Family<Labels, Counter>,
     failures: Gauge,
     ready: Gauge,
@@ -91,6 +93,8 @@ impl Default for Metrics {
             scrubs: register(r, "dagsync_scrubs_total", Family::default()),
             tampered: register(r, "dagsync_tampered_files_total", Family::default()),
             push_events: register(r, "dagsync_push_events_total", Family::default()),
+            refused: register(r, "dagsync_http_refused_total", Family::default()),
+            reloads: register(r, "dagsync_http_certificate_reloads_total", Family::default()),
             operations: register(r, "dagsync_operations_total", Family::default()),
             failures: register(r, "dagsync_consecutive_failures", Gauge::default()),
             ready: register(r, "dagsync_ready", Gauge::default()),
@@ -134,6 +138,12 @@ impl Metrics {
         }
         for change in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified] {
             let _ = self.tampered.get_or_create(&vec![("change", change.as_str())]);
+        }
+        for reason in ["token", "handshake", "full"] {
+            let _ = self.refused.get_or_create(&vec![("reason", reason)]);
+        }
+        for result in ["success", "error"] {
+            let _ = self.reloads.get_or_create(&vec![("result", result)]);
         }
         for sender in ["github", "gitlab", "generic"] {
             for result in ["accepted", "ignored", "replayed", "refused"] {
@@ -199,6 +209,16 @@ impl Metrics {
     /// Counts a push event: `accepted`, `ignored`, `replayed` or `refused`.
     pub fn push_event(&self, sender: &'static str, result: &'static str) {
         self.push_events.get_or_create(&vec![("sender", sender), ("result", result)]).inc();
+    }
+
+    /// Counts what a client was refused: a request without a `token`, a `handshake`, a place when it was `full`.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&vec![("reason", reason)]).inc();
+    }
+
+    /// Counts a certificate that changed: `success` or `error`.
+    pub fn reloaded_certificate(&self, result: &'static str) {
+        self.reloads.get_or_create(&vec![("result", result)]).inc();
     }
 
     /// The exposition in OpenMetrics text format, with gauges as `status` has them.

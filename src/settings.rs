@@ -234,10 +234,35 @@ pub const SETTINGS: &[Setting] = &[
         "Where the HTTP listener listens: an address or name and a port, or `:8466` for every address; empty: nowhere.",
     ),
     Setting::new(
+        "http.probe_bind",
+        Kind::Text,
+        "",
+        "Where a second listener listens, with `/livez` and `/readyz` alone and without TLS; empty: nowhere.",
+    ),
+    Setting::new(
+        "http.auth",
+        Kind::Choice(&["commands", "all"]),
+        "commands",
+        "What needs a token of `http.token_file`: commands, or everything but the probes and push events.",
+    ),
+    Setting::new(
         "http.token_file",
         Kind::Path,
         "",
-        "The file with the bearer token for `POST /v1/sync`; empty: that path is refused.",
+        "The file with the bearer tokens, one a line, read at every use; empty: `POST /v1/sync` is refused.",
+    ),
+    Setting::new(
+        "http.tls.cert_file",
+        Kind::Path,
+        "",
+        "The PEM certificate of the listener, with its chain; empty: plain HTTP. Read again when it changes.",
+    ),
+    Setting::new("http.tls.key_file", Kind::Path, "", "The PEM key of that certificate."),
+    Setting::new(
+        "http.tls.client_ca_file",
+        Kind::Path,
+        "",
+        "A PEM bundle of the authorities whose certificates clients must show; empty: they need none.",
     ),
     Setting::new(
         "http.git_sync",

@@ -1,15 +1,26 @@
 //! `dagsync diff`: the files that differ between two trees.
 
-use dagsync_core::{Change, Interrupt, Result};
+use std::path::PathBuf;
+
+use dagsync_core::{Change, Interrupt, Registry, Result};
 use serde_json::json;
 
 use super::answer::{Answer, Exit, Style, columns, files, warn};
 use super::args::{DiffArgs, Output};
-use super::tree::Named;
+use super::tree::{Named, is_url};
+use crate::config::{self, ClientSettings};
 
-pub(super) async fn run(args: DiffArgs, interrupt: Interrupt, style: Style) -> Result<Answer> {
-    let a = Named::read(&args.a, &args.globs, args.link.as_deref(), &interrupt).await?;
-    let b = Named::read(&args.b, &args.globs, args.link.as_deref(), &interrupt).await?;
+pub(super) async fn run(
+    registry: &Registry,
+    file: Option<PathBuf>,
+    args: DiffArgs,
+    interrupt: Interrupt,
+    style: Style,
+) -> Result<Answer> {
+    let asks = is_url(&args.a) || is_url(&args.b);
+    let client = if asks { config::client(registry, file)? } else { ClientSettings::default() };
+    let a = Named::read(&args.a, &args.globs, args.link.as_deref(), &client, &interrupt).await?;
+    let b = Named::read(&args.b, &args.globs, args.link.as_deref(), &client, &interrupt).await?;
     if a.filter_hash.is_some() && b.filter_hash.is_some() && a.filter_hash != b.filter_hash {
         warn("the two were read with different include and exclude globs, so they are not comparable");
     }

@@ -7,7 +7,7 @@ use super::answer::{Answer, Exit, Style, columns};
 use super::args::{Output, StatusArgs};
 use super::tree::{is_url, nothing};
 use crate::client::Client;
-use crate::config::{self, ClientSettings, Inputs};
+use crate::config::{self, Http, Inputs};
 use crate::store::Store;
 
 /// What people look for first; the rest follows as it comes.
@@ -33,14 +33,10 @@ const ORDER: &[&str] = &[
 ];
 
 pub(super) async fn run(registry: &Registry, inputs: &Inputs, args: &StatusArgs, style: Style) -> Result<Answer> {
-    let (target, link) = match &args.target {
-        Some(target) => (target.clone(), args.link.clone()),
-        None => here(registry, inputs)?,
-    };
-    let status = if is_url(&target) {
-        Client::new(&target, &ClientSettings::default())?.status().await?
-    } else {
-        store(&Store::find(&target, link.as_deref()), &target)?
+    let status = match &args.target {
+        Some(url) if is_url(url) => Client::new(url, &config::client(registry, inputs.file.clone())?)?.status().await?,
+        Some(root) => store(&Store::find(root, args.link.as_deref()), root)?,
+        None => here(registry, inputs).await?,
     };
     let exit = if is_well(&status) { Exit::Fine } else { Exit::Mismatch };
     Ok(match args.output {
@@ -58,14 +54,21 @@ fn is_well(status: &Json) -> bool {
     }
 }
 
-/// The daemon on this host by its configured address; without one, its store.
-fn here(registry: &Registry, inputs: &Inputs) -> Result<(String, Option<String>)> {
+/// What the daemon on this host says, at its configured address; without one, its store.
+async fn here(registry: &Registry, inputs: &Inputs) -> Result<Json> {
     let config = config::load(registry, inputs)?.config;
-    let target = match config.http.bind {
-        Some(bind) => format!("http://{}", bind.to_ask()),
-        None => config.root.display().to_string(),
+    let Http { bind, tls, token_file, .. } = config.http;
+    let Some(bind) = bind.map(|bind| bind.to_ask()) else {
+        let root = config.root.display().to_string();
+        return store(&Store::find(&root, Some(&config.link)), &root);
     };
-    Ok((target, Some(config.link)))
+    let mut settings = config.client;
+    settings.token_file = settings.token_file.or(token_file);
+    let client = match &tls.cert_file {
+        Some(certificate) => Client::of_this_pod(&format!("https://{bind}"), certificate, &settings)?,
+        None => Client::new(&format!("http://{bind}"), &settings)?,
+    };
+    client.status().await
 }
 
 /// The link is the truth; what the state file adds may be missing.

@@ -7,7 +7,7 @@ use dagsync_core::index::StatIndex;
 use dagsync_core::tree::{HashedTree, Reading};
 use dagsync_core::{
     Error, ErrorKind, Filter, Interrupt, Limits, Manifest, Progress, Result, SymlinkPolicy, Version, blocking,
-    hash_tree, printable,
+    hash_tree,
 };
 
 use super::answer::warn;
@@ -83,9 +83,15 @@ pub(super) struct Named {
 
 impl Named {
     /// The manifest of what `name` names.
-    pub(super) async fn read(name: &str, globs: &Globs, link: Option<&str>, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) async fn read(
+        name: &str,
+        globs: &Globs,
+        link: Option<&str>,
+        client: &ClientSettings,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         if is_url(name) {
-            return interrupt.guard("ask", Self::daemon(name)).await;
+            return interrupt.guard("ask", Self::daemon(name, client)).await;
         }
         let path = Path::new(name);
         let store = Store::find(path, link);
@@ -101,16 +107,10 @@ impl Named {
         Ok(Self { name: name.to_owned(), manifest, filter_hash: filter_hash.filter(|hash| !hash.is_empty()) })
     }
 
-    async fn daemon(url: &str) -> Result<Self> {
-        let client = Client::new(url, &ClientSettings::default())?;
-        let status = client.status().await?;
-        let version = status["version"].as_str().ok_or_else(|| nothing(url))?;
-        let version = version.parse().map_err(|_| {
-            Error::new(ErrorKind::Corrupt, "ask", "the daemon's status names no version")
-                .with_context("version", printable(version))
-        })?;
+    async fn daemon(url: &str, client: &ClientSettings) -> Result<Self> {
+        let client = Client::new(url, client)?;
+        let (version, filter_hash) = client.published().await?;
         let manifest = client.manifest(&version).await?;
-        let filter_hash = status["filter_hash"].as_str().map(str::to_owned);
         Ok(Self { name: crate::config::redact_url(url), manifest, filter_hash })
     }
 }

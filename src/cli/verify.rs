@@ -8,9 +8,12 @@ mod image;
 mod image;
 mod place;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use dagsync_core::{Change, Error, ErrorKind, Filter, HashedTree, Interrupt, Manifest, Result, Version, blocking};
+use dagsync_core::{
+    Change, Error, ErrorKind, Filter, HashedTree, Interrupt, Manifest, Registry, Result, Version, blocking,
+};
 
 use super::answer::{Answer, Exit, Style, warn};
 use super::args::{Globs, VerifyArgs};
@@ -41,8 +44,14 @@ impl Verdict {
     }
 }
 
-pub(super) async fn run(args: VerifyArgs, interrupt: Interrupt, style: Style) -> Result<Answer> {
-    let who = image::who(&args)?;
+pub(super) async fn run(
+    registry: &Registry,
+    file: Option<PathBuf>,
+    args: VerifyArgs,
+    interrupt: Interrupt,
+    style: Style,
+) -> Result<Answer> {
+    let who = image::who(registry, file, &args)?;
     let args = Arc::new(args);
     let known = args.clone();
     let place = blocking(&interrupt, "read seal", move |_| place::find(&known)).await?;

@@ -81,6 +81,7 @@ pub(super) fn validate(config: &Config, settings: &[Effective]) -> Result<()> {
     limits(config, &check)?;
     commands(config, &check)?;
     drift(config, &check)?;
+    super::access::validate(config, &check)?;
     check("root", !config.root.as_os_str().is_empty(), "must not be empty")?;
     let (fits, rule) = match config.layout {
         Layout::Versions => {

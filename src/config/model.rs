@@ -8,7 +8,7 @@ use dagsync_core::{Limits, SymlinkPolicy};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 
-use super::{Bind, Drift, Fleet};
+use super::{Bind, ClientSettings, Drift, Fleet, Http};
 
 /// Everything that `run` and `once` need to know. The table in `settings.rs` documents each field.
 #[derive(Debug, Clone, Deserialize)]
@@ -220,47 +220,6 @@ pub enum Fallback {
     Fail,
 }
 
-/// How other daemons are asked.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[allow(missing_docs)]
-pub struct ClientSettings {
-    #[serde(deserialize_with = "empty_is_none")]
-    pub token_file: Option<PathBuf>,
-    #[serde(deserialize_with = "empty_is_none")]
-    pub ca_file: Option<PathBuf>,
-    #[serde(deserialize_with = "empty_is_none")]
-    pub cert_file: Option<PathBuf>,
-    #[serde(deserialize_with = "empty_is_none")]
-    pub key_file: Option<PathBuf>,
-}
-
-/// The HTTP listener.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Http {
-    /// Where it listens; empty: nowhere.
-    #[serde(deserialize_with = "address")]
-    pub bind: Option<Bind>,
-    /// The file with the bearer token for `POST /v1/sync`; empty: that path is refused.
-    #[serde(deserialize_with = "empty_is_none")]
-    pub token_file: Option<PathBuf>,
-    /// Answer as git-sync does besides.
-    pub git_sync: bool,
-    /// Push events.
-    pub hooks: PushHooks,
-}
-
-/// The files with what the senders of push events prove themselves with; without one its path is refused.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[allow(missing_docs)]
-pub struct PushHooks {
-    #[serde(deserialize_with = "empty_is_none")]
-    pub github_secret_file: Option<PathBuf>,
-    #[serde(deserialize_with = "empty_is_none")]
-    pub gitlab_token_file: Option<PathBuf>,
-    #[serde(deserialize_with = "empty_is_none")]
-    pub generic_secret_file: Option<PathBuf>,
-}
-
 /// How the store is laid out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -364,7 +323,7 @@ fn maybe<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
     if text.is_empty() { Ok(None) } else { T::deserialize(text.into_deserializer()).map(Some) }
 }
 
-fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bind>, D::Error> {
+pub(super) fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bind>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }

@@ -15,11 +15,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dagsync_core::{Interrupt, blocking, fs, worded};
+use dagsync_core::worded;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use super::secret::{self, Refusal};
 use super::{Endpoints, Shared, problem};
 use proof::Proof;
 
@@ -31,7 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 8;
 /// Deliveries that are remembered.
 const SEEN: usize = 4096;
-const SECRETS_BYTES: u64 = 4096;
 /// The secret, and the one before or after it.
 const SECRETS: usize = 2;
 /// How much of a body is looked at for what a system hook is about, which GitLab says first.
@@ -139,9 +139,6 @@ enum Verdict {
     Replayed,
 }
 
-/// Why an event is not taken, as the sender is told. It holds no secret.
-type Refusal = (StatusCode, String);
-
 /// `POST /v1/hooks/{sender}`.
 pub(super) async fn receive(
     State(endpoints): Shared,
@@ -193,12 +190,16 @@ async fn judge(
 ) -> Result<Verdict, Refusal> {
     // The semaphore is never closed.
     let _place = inbox.places.acquire().await;
-    let secrets = secrets(sender, endpoints).await?;
+    let setting = sender.setting();
+    let Some(file) = sender.secret_file(endpoints) else {
+        return Err((StatusCode::FORBIDDEN, format!("these events are off: {} is not set", worded(setting))));
+    };
+    let secrets = secret::lines(setting, &file, SECRETS).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut proof = Proof::claimed(sender, headers, &secrets, now);
     let head = if proof.is_absent() { Vec::new() } else { read(body, &mut proof).await? };
     if !proof.holds() {
-        let message = format!("no valid signature or token; compare the sender's secret with {}", sender.setting());
+        let message = format!("no valid signature or token; compare the sender's secret with {}", worded(setting));
         return Err((StatusCode::UNAUTHORIZED, message));
     }
     if sender == Sender::GitHub && text(headers, "x-github-event") == "ping" {
@@ -212,28 +213,6 @@ async fn judge(
     }
     endpoints.wake.expect_news();
     Ok(Verdict::Accepted)
-}
-
-/// The lines of the secret file, which is read at every event so that secrets rotate without a restart.
-async fn secrets(sender: Sender, endpoints: &Endpoints) -> Result<Vec<Vec<u8>>, Refusal> {
-    let setting = worded(sender.setting());
-    let Some(file) = sender.secret_file(endpoints) else {
-        return Err((StatusCode::FORBIDDEN, format!("these events are off: {setting} is not set")));
-    };
-    let unusable = |what: &str| (StatusCode::INTERNAL_SERVER_ERROR, format!("{setting} {what}"));
-    let content = blocking(&Interrupt::never(), "read secret", move |_| fs::read(&file, SECRETS_BYTES)).await;
-    let content = content.map_err(|error| {
-        tracing::error!(%error, "{setting} cannot be read");
-        unusable("cannot be read")
-    })?;
-    let content = content.ok_or_else(|| unusable("does not exist"))?;
-    let lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let secrets: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
-    match secrets.len() {
-        0 => Err(unusable("is empty")),
-        1..=SECRETS => Ok(secrets),
-        _ => Err(unusable("holds more than two lines; it may hold one secret, or two while they are rotated")),
-    }
 }
 
 /// Shows the body to `proof` and keeps its beginning alone.

@@ -15,8 +15,6 @@ use super::{Shared, no_version, problem};
 use crate::client::Lead;
 use crate::status::{Status, SyncState};
 
-/// Requests that wait at once; one more is answered at once.
-const WAITING: usize = 2048;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The places of those who wait.
@@ -24,8 +22,9 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Waiting(Arc<Semaphore>);
 
 impl Waiting {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(WAITING)))
+    /// Three of four connections may wait; a request of one more is answered at once.
+    pub(super) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places / 4 * 3)))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::{Instant, SystemTime};
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use tower::ServiceExt;
 
 use super::*;
@@ -22,8 +22,9 @@ impl Server {
         store.create().unwrap();
         let (metrics, wake, patience) = (Metrics::default(), Wake::default(), Duration::from_secs(60));
         let hooks = PushHooks::default();
-        let (token_file, git_sync) = (None, false);
-        Self { home, endpoints: Endpoints { board, metrics, store, wake, token_file, hooks, git_sync, patience } }
+        let (access, git_sync, places, fleet) = (Access::default(), false, 256, FleetBoard::default());
+        let endpoints = Endpoints { board, metrics, store, wake, access, hooks, git_sync, patience, places, fleet };
+        Self { home, endpoints }
     }
 
     pub(super) async fn send(&self, request: Request) -> (StatusCode, String) {
@@ -31,6 +32,11 @@ impl Server {
         let status = response.status();
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// A listener without TLS.
+    fn listener(&self) -> super::Server {
+        super::Server { setting: "http.bind", places: 256, tls: None, metrics: self.endpoints.metrics.clone() }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, String) {
@@ -112,7 +118,7 @@ async fn manifests_in_memory_are_few_and_the_others_wait() {
         router.clone().oneshot(request).await.unwrap()
     };
     let mut slow = Vec::new();
-    for _ in 0..MANIFESTS {
+    for _ in 0..manifest::MANIFESTS {
         slow.push(ask().await);
         assert_eq!(slow.last().unwrap().status(), StatusCode::OK, "its lines are not read");
     }
@@ -128,7 +134,7 @@ async fn commands_need_the_token_and_it_rotates() {
     let mut server = Server::new();
     assert_eq!(server.sync(Some("Bearer x")).await, StatusCode::FORBIDDEN);
     let file = server.home.path().join("token");
-    server.endpoints.token_file = Some(file.clone());
+    server.endpoints.access.token_file = Some(file.clone());
     assert_eq!(server.sync(Some("Bearer x")).await, StatusCode::INTERNAL_SERVER_ERROR);
     std::fs::write(&file, "\n").unwrap();
     assert_eq!(server.sync(Some("Bearer ")).await, StatusCode::UNAUTHORIZED, "an empty token authorizes nobody");
@@ -149,7 +155,8 @@ async fn a_client_that_does_not_speak_is_dropped_and_others_are_served() {
     let server = Server::new();
     let token = tokio_util::sync::CancellationToken::new();
     let bind = "127.0.0.1:0".parse().unwrap();
-    let (address, serving) = serve(&bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
+    let (address, serving) =
+        server.listener().serve(&bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
     let serving = tokio::spawn(serving);
     let _silent: Vec<_> = futures::future::join_all((0..50).map(|_| tokio::net::TcpStream::connect(address))).await;
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -164,7 +171,7 @@ async fn a_client_that_does_not_speak_is_dropped_and_others_are_served() {
 #[tokio::test]
 async fn in_the_place_of_git_sync_every_other_path_is_its_probe() {
     let mut server = Server::new();
-    assert_eq!(server.get("/").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/any/path").await.0, StatusCode::NOT_FOUND);
     server.endpoints.git_sync = true;
     for path in ["/", "/any/path"] {
         assert_eq!(server.get(path).await, (StatusCode::SERVICE_UNAVAILABLE, "repo is not ready\n".to_owned()));
@@ -184,7 +191,8 @@ async fn without_a_host_both_families_are_listened_on() {
     let server = Server::new();
     let token = tokio_util::sync::CancellationToken::new();
     let bind = ":0".parse().unwrap();
-    let (address, serving) = serve(&bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
+    let (address, serving) =
+        server.listener().serve(&bind, router(server.endpoints.clone()), token.clone()).await.unwrap();
     let serving = tokio::spawn(serving);
     tokio::net::TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();
     if address.is_ipv6() {
@@ -192,6 +200,9 @@ async fn without_a_host_both_families_are_listened_on() {
     }
     token.cancel();
     serving.await.unwrap();
-    let error = serve(&"no-such-host.invalid:0".parse().unwrap(), router(server.endpoints.clone()), token).await;
+    let error = server
+        .listener()
+        .serve(&"no-such-host.invalid:0".parse().unwrap(), router(server.endpoints.clone()), token)
+        .await;
     assert!(error.map(drop).unwrap_err().to_string().contains("cannot listen on no-such-host.invalid:0"));
 }

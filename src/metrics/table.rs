@@ -132,6 +132,20 @@ pub const METRICS: &[MetricInfo] = &[
         "Push events from github, gitlab or generic: accepted, ignored, replayed, refused",
     ),
     stable(
+        "dagsync_http_refused_total",
+        "counter",
+        "",
+        &["reason"],
+        "Requests without a valid token, failed TLS handshakes, connections that had to make room: token, handshake, full",
+    ),
+    stable(
+        "dagsync_http_certificate_reloads_total",
+        "counter",
+        "",
+        &["result"],
+        "Changed certificates of the listener: success, or error, and the one before stays",
+    ),
+    stable(
         "dagsync_operations_total",
         "counter",
         "",

@@ -1,6 +1,8 @@
 //! What the scenarios are told with: real servers, a repository, pods, and a reader that never looks away.
 
+mod authority;
 mod bindfs;
+mod browser;
 mod buildah;
 mod dnsmasq;
 mod faultfs;
@@ -22,12 +24,14 @@ mod tokens;
 mod tree;
 mod web;
 
+pub(crate) use authority::{Authority, Secret, s_client, showing};
 pub(crate) use bindfs::Bindfs;
+pub(crate) use browser::Browser;
 pub(crate) use buildah::{Buildah, DAGS};
 pub(crate) use dnsmasq::Dnsmasq;
 pub(crate) use faultfs::FaultFs;
 pub(crate) use gate::Gate;
-pub(crate) use net::{free_port, http, request};
+pub(crate) use net::{free_port, http, raw_get, request};
 pub(crate) use netns::Switch;
 pub(crate) use nginx::{Nginx, PASSWORD, USER};
 pub(crate) use pod::{Outcome, Pod, dagsync};

@@ -6,6 +6,7 @@
     reason = "tests look at the store with other means than its own, and end at the first surprise"
 )]
 
+mod access;
 mod confined;
 mod crash;
 mod daemon;
@@ -21,6 +22,7 @@ mod hooks;
 mod image;
 mod leftovers;
 mod options;
+mod page;
 mod proxy;
 mod push;
 mod s3;

@@ -1,16 +1,18 @@
 //! What a seal, another daemon and a registry say.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dagsync_core::fs::Folder;
 use dagsync_core::links::Links;
 use dagsync_core::tree::Reading;
-use dagsync_core::{Error, ErrorKind, Filter, HashedTree, Interrupt, Result, Version};
+use dagsync_core::{Error, ErrorKind, Filter, HashedTree, Interrupt, Registry, Result, Version};
 use dagsync_strategy_image::registry::Access;
-use dagsync_strategy_image::{Expect, Key, Links as Vouched, Sealed, read as read_tree};
+use dagsync_strategy_image::{DaemonAccess, Expect, Key, Links as Vouched, Sealed, read as read_tree};
 
 use super::place::Place;
 use crate::cli::args::{Globs, VerifyArgs};
+use crate::config;
 
 /// The seal of a folder, if it has a good one, and who vouches for its links.
 #[derive(Clone)]
@@ -95,10 +97,14 @@ pub(super) fn read(folder: &Folder, reading: &Reading<'_>, seal: &Seal) -> Resul
 }
 
 /// Who is to be asked what the tree should be.
-pub(super) fn who(args: &VerifyArgs) -> Result<Option<Expect>> {
+pub(super) fn who(registry: &Registry, file: Option<PathBuf>, args: &VerifyArgs) -> Result<Option<Expect>> {
     let image = &args.image;
     match (&image.expect_from, &image.expect_image) {
-        (Some(url), _) => Expect::daemon(url, image.ca_file.clone()).map(Some),
+        (Some(url), _) => {
+            let client = config::client(registry, file)?;
+            let (ca_file, token_file) = (image.ca_file.clone().or(client.ca_file), client.token_file);
+            Expect::daemon(url, DaemonAccess { ca_file, token_file }).map(Some)
+        }
         (None, Some(name)) => {
             let access = Access {
                 docker_config: image.docker_config.clone(),

@@ -1,9 +1,11 @@
 //! A build without the strategy `image` knows no seals.
 
+use std::path::PathBuf;
+
 use dagsync_core::fs::Folder;
 use dagsync_core::links::Links;
 use dagsync_core::tree::Reading;
-use dagsync_core::{HashedTree, Interrupt, Result, Version, hash_tree};
+use dagsync_core::{HashedTree, Interrupt, Registry, Result, Version, hash_tree};
 
 use super::place::Place;
 use crate::cli::args::{Globs, VerifyArgs};
@@ -29,7 +31,7 @@ pub(super) fn read(folder: &Folder, reading: &Reading<'_>, _: &Seal) -> Result<H
     hash_tree(folder, reading)
 }
 
-pub(super) const fn who(_: &VerifyArgs) -> Result<Option<std::convert::Infallible>> {
+pub(super) fn who(_: &Registry, _: Option<PathBuf>, _: &VerifyArgs) -> Result<Option<std::convert::Infallible>> {
     Ok(None)
 }
 

@@ -8,7 +8,7 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 use super::{Sender, text};
-use crate::http::is_authorized;
+use crate::http::access::is_shown;
 
 /// How far the clock of a sender of signed times may be off, in seconds, as Standard Webhooks wants it.
 const TOLERANCE: u64 = 300;
@@ -41,7 +41,7 @@ impl Proof {
                     proof.standard(headers, secret, now);
                 }
                 Sender::Generic => {
-                    proof.shown |= is_authorized(headers, secret);
+                    proof.shown |= is_shown(headers, secret);
                     proof.standard(headers, secret, now);
                     proof.hub(headers, HUB, secret);
                 }

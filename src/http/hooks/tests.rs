@@ -178,7 +178,7 @@ async fn the_secret_rotates_and_two_are_good_meanwhile() {
     assert_eq!(forge.github("push", "3", &hub("old", PUSH), PUSH).await, 202);
     std::fs::write(&forge.file, "new").unwrap();
     assert_eq!(forge.github("push", "4", &hub("old", "4"), "4").await, 401);
-    for (content, says) in [("", "is empty"), (" \n", "is empty"), ("1\n2\n3", "more than two lines")] {
+    for (content, says) in [("", "is empty"), (" \n", "is empty"), ("1\n2\n3", "more than 2 lines")] {
         std::fs::write(&forge.file, content).unwrap();
         let (status, body) = forge.send("github", &[("x-hub-signature-256", &hub("", PUSH))], PUSH).await;
         assert!(status == 500 && body.contains(says), "{status} {body}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, Version};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, Version, blocking, fs};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use url::Url;
@@ -18,6 +18,7 @@ pub const LABEL: &str = "io.dagsync.version";
 
 const STATUS_MAX: usize = 1 << 20;
 const ASK: &str = "ask";
+const TOKEN_MAX: u64 = 4096;
 const OPERATION: &str = "ask daemon";
 const HINT: &str = "check that it is the URL of a daemon, and no proxy's";
 /// The longest that asking may take, however many answers it takes.
@@ -27,13 +28,34 @@ const AGAIN: Duration = Duration::from_secs(15);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
+/// How another daemon is asked.
+#[derive(Debug, Clone, Default)]
+pub struct DaemonAccess {
+    /// The authorities that its certificate may be of, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The file with the bearer token; read at every use.
+    pub token_file: Option<PathBuf>,
+}
+
+impl DaemonAccess {
+    /// The first line that is not empty: while it is rotated the file may hold more.
+    async fn token(&self) -> Result<Option<String>> {
+        let Some(file) = self.token_file.clone() else { return Ok(None) };
+        let bad = move |what: &str| Error::new(ErrorKind::Config, OPERATION, format!("the token's file {what}"));
+        let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, TOKEN_MAX)).await?;
+        let text = String::from_utf8(read.ok_or_else(|| bad("is not there"))?).map_err(|_| bad("holds no text"))?;
+        let token = text.lines().map(str::trim).find(|line| !line.is_empty()).ok_or_else(|| bad("is empty"))?;
+        Ok(Some(token.to_owned()))
+    }
+}
+
 /// Who says what the tree should be.
 #[derive(Debug, Clone)]
 pub enum Expect {
     /// The user.
     Version(Version),
     /// Another daemon, whose certificate may be of the authorities in a file.
-    Daemon(Url, Option<PathBuf>),
+    Daemon(Url, DaemonAccess),
     /// The label of an image, and what is known of it.
     Image(Reference, Access, Arc<Memory>),
 }
@@ -52,7 +74,7 @@ impl Expect {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when it is no URL of http or https, or holds a user.
-    pub fn daemon(url: &str, ca_file: Option<PathBuf>) -> Result<Self> {
+    pub fn daemon(url: &str, access: DaemonAccess) -> Result<Self> {
         let bad = || {
             Error::new(ErrorKind::Config, "read URL", "it is no URL of a daemon")
                 .with_hint("write it as http://host:8466")
@@ -60,7 +82,7 @@ impl Expect {
         let url = Url::parse(url).map_err(|e| bad().with_source(e))?;
         let is_plain = url.username().is_empty() && url.password().is_none();
         if is_plain && matches!(url.scheme(), "http" | "https") && url.has_host() {
-            return Ok(Self::Daemon(url, ca_file));
+            return Ok(Self::Daemon(url, access));
         }
         Err(bad())
     }
@@ -128,8 +150,8 @@ impl Expect {
     async fn answer(&self) -> Result<Wanted> {
         match self {
             Self::Version(version) => Ok(Wanted { version: *version, filter_hash: None }),
-            Self::Daemon(url, ca_file) => {
-                let asked = ask_daemon(url, ca_file.clone()).await;
+            Self::Daemon(url, access) => {
+                let asked = ask_daemon(url, access).await;
                 asked.map_err(|e| e.with_context("url", shown(url)))
             }
             Self::Image(reference, access, memory) => ask_registry(reference, access, memory).await,
@@ -184,12 +206,16 @@ struct Status {
     filter_hash: Option<String>,
 }
 
-async fn ask_daemon(url: &Url, ca_file: Option<PathBuf>) -> Result<Wanted> {
+async fn ask_daemon(url: &Url, access: &DaemonAccess) -> Result<Wanted> {
     let plain = url.scheme() == "http";
-    let client = http::client(ca_file, plain, http::Proxy::None, http::REDIRECTS).await?;
+    let client = http::client(access.ca_file.clone(), plain, http::Proxy::None, http::REDIRECTS).await?;
     let mut status = url.clone();
     status.set_path(&format!("{}/v1/status", url.path().trim_end_matches('/')));
-    let response = client.get(status).send().await.map_err(|e| http::unanswered(OPERATION, e))?;
+    let request = match access.token().await? {
+        Some(token) => client.get(status).bearer_auth(token),
+        None => client.get(status),
+    };
+    let response = request.send().await.map_err(|e| http::unanswered(OPERATION, e))?;
     if !response.status().is_success() {
         let message = format!("the answer is {}", response.status());
         let error = Error::new(ErrorKind::Unreachable, OPERATION, message).with_hint(HINT);

@@ -25,7 +25,7 @@ use dagsync_core::{
     Tree, Version, Warning, async_trait,
 };
 
-pub use expect::{Expect, LABEL, Wanted};
+pub use expect::{DaemonAccess, Expect, LABEL, Wanted};
 use found::Look;
 pub use look::{Links, read};
 pub use seal::{FOLDER, Seal, Sealed, is_sealed};

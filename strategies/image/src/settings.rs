@@ -6,7 +6,7 @@ use std::time::Duration;
 use dagsync_core::{Error, ErrorKind, Kind, Result, Setting, Spec, Version};
 use serde::{Deserialize, Deserializer};
 
-use crate::expect::Expect;
+use crate::expect::{DaemonAccess, Expect};
 use crate::registry::Access;
 
 /// The settings, for defaults, environment and documentation.
@@ -43,6 +43,12 @@ pub(crate) const TABLE: &[Setting] = &[
         "",
         "A PEM bundle of certificate authorities to trust besides the system's.",
     ),
+    Setting::new(
+        "image.token_file",
+        Kind::Path,
+        "",
+        "The file with the bearer token that the daemon of `image.expect_from` is asked with; read at every use.",
+    ),
     Setting::new("image.plain_http", Kind::Bool, "false", "Speak plain HTTP with the registry."),
     Setting::new(
         "image.platform",
@@ -66,6 +72,8 @@ pub(crate) struct Settings {
     docker_config: Option<PathBuf>,
     #[serde(deserialize_with = "path")]
     ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    token_file: Option<PathBuf>,
     plain_http: bool,
     platform: String,
 }
@@ -87,7 +95,10 @@ impl Settings {
                 })?;
                 Ok(Some(Expect::Version(version)))
             }
-            ["", url, ""] => Expect::daemon(url, self.ca_file.clone()).map(Some),
+            ["", url, ""] => {
+                let access = DaemonAccess { ca_file: self.ca_file.clone(), token_file: self.token_file.clone() };
+                Expect::daemon(url, access).map(Some)
+            }
             ["", "", image] => Ok(Some(Expect::image(image.parse()?, self.access()))),
             _ => Err(Error::new(
                 ErrorKind::Config,

@@ -64,6 +64,7 @@ pub(crate) struct Pod {
     environment: BTreeMap<String, String>,
     user: Option<u32>,
     namespace: Option<Namespace>,
+    files: Option<u32>,
     process: Option<Process>,
 }
 
@@ -74,7 +75,8 @@ impl Pod {
         let root = folder.path().join("store");
         let port = net::free_port();
         let (settings, environment) = (BTreeMap::new(), BTreeMap::new());
-        let pod = Self { folder, root, port, settings, environment, user: None, namespace: None, process: None };
+        let pod =
+            Self { folder, root, port, settings, environment, user: None, namespace: None, files: None, process: None };
         pod.set("source", source)
             .set("period", "200ms")
             .set("backoff.initial", "100ms")
@@ -141,6 +143,13 @@ impl Pod {
         self.set("http.bind", format!("0.0.0.0:{port}"))
     }
 
+    /// May open no more files than this at once.
+    #[must_use]
+    pub(crate) fn files(mut self, files: u32) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -186,6 +195,11 @@ impl Pod {
     /// `dagsync run` or `dagsync once` with the pod's settings.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = dagsync();
+        if let Some(files) = self.files {
+            let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+            command = Command::new("sh");
+            command.args(["-c", &limited, env!("CARGO_BIN_EXE_dagsync")]);
+        }
         command.arg(name).arg("--root").arg(&self.root).envs(&self.environment);
         if let Some(user) = self.user {
             command.uid(user).gid(0).env("HOME", "/tmp");
