@@ -36,7 +36,7 @@ fn a_daemon_shows_itself_and_runs_nothing_of_what_others_wrote() {
     shell(&repo.work(), &format!("ln -s nowhere {}", shell_quoted(EVIL)));
     repo.commit("second");
     let folder = tempfile::tempdir().unwrap();
-    let quoted = folder.path().join("a%22b'c.git");
+    let quoted = folder.path().join("a\"b'c.git");
     shell(folder.path(), &format!("cp -R {} {}", repo.bare().display(), shell_quoted(quoted.to_str().unwrap())));
     std::fs::write(folder.path().join("gate"), "#!/bin/sh\ncut -f 2 \"$DAGSYNC_CHANGES\"; exit 1\n").unwrap();
     shell(folder.path(), "cp gate gate.sh && chmod 755 gate.sh");
