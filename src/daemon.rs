@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Http};
 use crate::engine::{Engine, Parts, SyncReport, Wake, run_loop, run_once};
+use crate::fleet;
 use crate::http::{self, Access, Endpoints, Server, Tls};
 use crate::metrics::Metrics;
 use crate::orphans;
@@ -76,6 +77,8 @@ async fn listen(
         places: http::room(),
         fleet: FleetBoard::default(),
     };
+    let interrupt = Interrupt::new(token.clone(), None);
+    tokio::spawn(fleet::watch::keep(config.clone(), endpoints.fleet.clone(), interrupt));
     if let Some(bind) = &probe_bind {
         let server = Server { setting: "http.probe_bind", places: PROBES, tls: None, metrics: metrics.clone() };
         let (address, serving) = server.serve(bind, http::probes(endpoints.clone()), token.clone()).await?;

@@ -12,6 +12,7 @@ pub mod post;
 pub mod reference;
 pub mod remedy;
 pub mod report;
+pub mod watch;
 
 pub use check::Check;
 pub use discover::{Peer, Phase};

@@ -191,7 +191,8 @@ async fn sync(State(endpoints): Shared) -> Response {
 }
 
 async fn page(State(endpoints): Shared) -> Response {
-    let (status, fleet) = (endpoints.board.read(), endpoints.fleet.read());
+    let fleet = endpoints.fleet.look().await;
+    let status = endpoints.board.read();
     let page = page::render(&status, fleet.as_deref(), SystemTime::now());
     ([(header::CONTENT_SECURITY_POLICY, page::POLICY.as_str())], Html(page)).into_response()
 }

@@ -65,8 +65,8 @@ pub async fn ask(peers: Vec<Peer>, leaders: &[String], manners: &Manners) -> Res
     let extra: Vec<_> = leaders.iter().filter(|url| !known(url)).map(|url| Peer::at(url)).collect();
     let question = |peer: Peer, is_extra: bool| {
         let leads = is_extra || leads(&peer);
-        let client = &client;
-        async move { (is_extra, Asked { said: one(client, &peer, manners.timeout).await, leads, peer }) }
+        let (client, timeout) = (client.clone(), manners.timeout);
+        async move { (is_extra, Asked { said: one(&client, &peer, timeout).await, leads, peer }) }.boxed()
     };
     let all = extra.into_iter().map(|peer| question(peer, true)).collect::<Vec<_>>();
     let all = all.into_iter().chain(peers.iter().cloned().map(|peer| question(peer, false)));

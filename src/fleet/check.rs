@@ -63,6 +63,13 @@ impl Check {
         Ok(Self { config, leaders, reference, manners, remediates, source })
     }
 
+    /// A check that asks nobody but the fleet: where its leaders are, or else most of its pods.
+    pub fn by_answers(config: Config, manners: Manners) -> Self {
+        let leaders: Vec<_> = config.target.leader.iter().map(|url| String::from(&**url)).collect();
+        let reference = if leaders.is_empty() { Reference::Majority } else { Reference::Leader };
+        Self { config, leaders, reference, manners, remediates: false, source: None }
+    }
+
     /// Checks.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! The whole fleet: who is on which version, and what differs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use dagsync_core::{Change, Version, printable};
 use maud::{Markup, html};
+use tokio::sync::{Notify, watch};
 
 use super::{ago, changes, version};
 
@@ -15,6 +17,8 @@ const COLUMNS: usize = 8;
 const PODS: usize = 500;
 /// Files that are listed of one version.
 const FILES: usize = 100;
+/// The longest that the first look waits.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was found when the fleet was asked last.
 #[derive(Debug, Clone)]
@@ -45,19 +49,42 @@ pub struct FleetPod {
     pub since: Option<SystemTime>,
 }
 
-/// Where whoever asks the fleet writes what was found, for the page. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct FleetBoard(Arc<RwLock<Option<Arc<Fleet>>>>);
+/// Where whoever asks the fleet writes what was found, for the page, and hears that somebody looks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FleetBoard {
+    shown: Arc<watch::Sender<Option<Arc<Fleet>>>>,
+    looks: Arc<Notify>,
+    is_kept: Arc<AtomicBool>,
+}
+
+impl Default for FleetBoard {
+    fn default() -> Self {
+        Self { shown: Arc::new(watch::Sender::new(None)), looks: Arc::default(), is_kept: Arc::default() }
+    }
+}
 
 impl FleetBoard {
     /// Shows this from now on.
     pub fn show(&self, fleet: Fleet) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fleet));
+        self.shown.send_replace(Some(Arc::new(fleet)));
     }
 
-    /// What was found last; nothing where nobody asks.
-    pub fn read(&self) -> Option<Arc<Fleet>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Waits until somebody looks; from the first call on the board counts as kept.
+    pub async fn looked_at(&self) {
+        self.is_kept.store(true, Relaxed);
+        self.looks.notified().await;
+    }
+
+    /// What was found last, for who looks: it is found anew meanwhile. The first time it is waited for, but not for long.
+    /// Nothing where nobody keeps the board.
+    pub async fn look(&self) -> Option<Arc<Fleet>> {
+        if !self.is_kept.load(Relaxed) {
+            return None;
+        }
+        self.looks.notify_one();
+        let mut shown = self.shown.subscribe();
+        let _ = tokio::time::timeout(PATIENCE, shown.wait_for(Option::is_some)).await;
+        shown.borrow().clone()
     }
 }
 
