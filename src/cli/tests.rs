@@ -103,7 +103,7 @@ fn the_arguments_are_consistent_and_every_command_has_help() {
     let publish = cfg!(feature = "s3").then_some("publish");
     let seal = cfg!(feature = "image").then_some("seal");
     let before = ["run", "once", "git-sync", "status", "hash", "diff", "verify"];
-    let all: Vec<_> = before.into_iter().chain(seal).chain(publish).chain(["config", "completions"]).collect();
+    let all: Vec<_> = before.into_iter().chain(seal).chain(publish).chain(["drift", "config", "completions"]).collect();
     assert_eq!(names, all);
     for name in names {
         for flag in ["-h", "--help"] {

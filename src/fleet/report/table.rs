@@ -87,7 +87,9 @@ fn version(out: &mut String, report: &Report, group: &Group, paint: &impl Paint)
     let (short, of) = (paint.strong(&group.version.short()), pods(on_it.len()));
     let _ = writeln!(out, "{short}  {of:8}  {differs}");
     listed(out, report, &on_it, paint);
-    if let Some(Ok(differs)) = &group.differs {
+    // Of a tampered pod they stand beside it.
+    let are_told = on_it.iter().all(|pod| pod.state == State::Tampered && !pod.tampered.is_empty());
+    if let Some(Ok(differs)) = group.differs.as_ref().filter(|_| !are_told) {
         files(out, &differs.files, differs.count, paint);
         if let Some(command) = diff(report, group).filter(|_| differs.count > FILES) {
             let _ = writeln!(out, "      all of them: {command}");
