@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dagsync_core::Result;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt};
 
 use super::answer::{Answer, clipped};
@@ -68,8 +69,8 @@ pub async fn ask(peers: Vec<Peer>, leaders: &[String], manners: &Manners) -> Res
         let (client, timeout) = (client.clone(), manners.timeout);
         async move { (is_extra, Asked { said: one(&client, &peer, timeout).await, leads, peer }) }.boxed()
     };
-    let all = extra.into_iter().map(|peer| question(peer, true)).collect::<Vec<_>>();
-    let all = all.into_iter().chain(peers.iter().cloned().map(|peer| question(peer, false)));
+    let mut all: Vec<BoxFuture<'static, _>> = extra.into_iter().map(|peer| question(peer, true)).collect();
+    all.extend(peers.iter().cloned().map(|peer| question(peer, false)));
     let asked: Vec<_> = stream::iter(all).buffer_unordered(manners.concurrency).collect().await;
     Ok(known_by_two_names(asked))
 }

@@ -97,7 +97,7 @@ impl Server {
                 }
             });
             accepted += 1;
-            if accepted % BURST == 0 {
+            if accepted.is_multiple_of(BURST) {
                 // What was accepted is looked at before it may have to make room.
                 tokio::task::yield_now().await;
             }

@@ -1,7 +1,9 @@
 //! A pod that the network cuts off during a change.
 
+use serde_json::Value;
+
 use super::many::follower;
-use crate::harness::{Pod, Repo, Switch};
+use crate::harness::{Outcome, Pod, Repo, Switch, dagsync};
 
 #[test]
 fn a_pod_that_is_cut_off_during_a_change_keeps_what_it_has_and_follows_when_it_is_back() {
@@ -23,8 +25,57 @@ fn a_pod_that_is_cut_off_during_a_change_keeps_what_it_has_and_follows_when_it_i
     let second = repo.version();
     leader.is_on(&second);
     near.is_on(&second);
+    assert_eq!(found(&switch, &[&leader, &near, &far]), (3, ["in-sync", "in-sync", "unreachable"].map(str::to_owned)));
     let status = far.status().unwrap();
     assert_eq!((&status["version"], &status["ready"]), (&first.as_str().into(), &true.into()), "{status}");
+    // It is stopped so that the moment after the partition lasts.
+    far.kill();
+    far.change("target.leader", "http://10.77.0.99:1");
     switch.heal(&switch.pod(2));
+    far.start();
+    far.wait("it serves what it had", |s| s["version"] == first.as_str());
+    assert_eq!(found(&switch, &[&leader, &near, &far]), (0, ["in-sync", "in-sync", "converging"].map(str::to_owned)));
+    far.kill();
+    far.change("target.leader", &url);
+    far.start();
     far.is_on(&second);
+    assert_eq!(found(&switch, &[&leader, &near, &far]), (0, ["in-sync"; 3].map(str::to_owned)));
+}
+
+/// A pod that was cut off follows by itself when the network is back.
+#[test]
+fn a_pod_that_was_cut_off_follows_without_a_restart() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let switch = Switch::with(2);
+    let mut leader = Pod::new(&repo.file_url()).within(switch.pod(0));
+    leader.start_on(&repo.version());
+    let url = format!("http://{}:{}", switch.pod(0).address, leader.port());
+    let mut far = follower(&repo.file_url(), &leader).set("target.leader", &url).within(switch.pod(1));
+    far.start_on(&repo.version());
+    switch.cut(&switch.pod(1));
+    repo.write("a.py", "2");
+    repo.commit("second");
+    leader.is_on(&repo.version());
+    assert_ne!(far.status().unwrap()["version"], repo.version().as_str());
+    switch.heal(&switch.pod(1));
+    far.is_on(&repo.version());
+}
+
+/// How the drift check ends at the switch, and how each pod stands.
+fn found<const N: usize>(switch: &Switch, pods: &[&Pod; N]) -> (i32, [String; N]) {
+    let urls: Vec<_> =
+        (0..N).map(|number| format!("http://{}:{}", switch.pod(number).address, pods[number].port())).collect();
+    let mut check = dagsync();
+    check.args(["drift", "--output", "json"]).env("DAGSYNC_TARGET__LEADER", &urls[0]);
+    for url in &urls {
+        check.args(["--peer", url]);
+    }
+    let ended = Outcome::of(&mut switch.command(&check));
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
+    let pods = report["pods"].as_array().unwrap();
+    let state = |url: &String| {
+        let pod = pods.iter().find(|pod| pod["url"].as_str().unwrap().trim_end_matches('/') == url).unwrap();
+        pod["state"].as_str().unwrap().to_owned()
+    };
+    (ended.code.unwrap(), urls.iter().map(state).collect::<Vec<_>>().try_into().unwrap())
 }
