@@ -11,7 +11,7 @@ use super::place::Place;
 use crate::cli::args::{Globs, VerifyArgs};
 
 #[derive(Clone, Default)]
-pub(super) struct Seal;
+pub(super) struct Seal(());
 
 impl Seal {
     pub(super) fn links(&self, tree: &HashedTree) -> Result<Links> {
