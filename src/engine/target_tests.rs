@@ -1,7 +1,9 @@
 //! Pins and leaders: what is published is what they say, or nothing is.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
@@ -31,12 +33,17 @@ impl Leader {
     async fn serve(&self) -> String {
         crate::install_crypto();
         let (said, turn) = (self.0.clone(), self.1.clone());
-        let answer = move || {
+        let answer = move |Query(asked): Query<BTreeMap<String, String>>| {
             if let Some(turn) = &*turn.lock().unwrap() {
                 turn();
             }
-            let said = said.lock().unwrap().clone();
+            let said = said.clone();
             async move {
+                let known = |said: &Option<Lead>| said.as_ref().map(|lead| lead.version.to_string());
+                while asked.contains_key("after") && known(&said.lock().unwrap()).as_ref() == asked.get("after") {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                let said = said.lock().unwrap().clone();
                 said.map_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response(), |s| axum::Json(s).into_response())
             }
         };
@@ -94,6 +101,17 @@ async fn sync_until(engine: &mut Engine, story: &Story, wanted: Version) -> Sync
     panic!("{:?}", story.board.read());
 }
 
+/// Syncs until that fails as it should.
+async fn fails_with(engine: &mut Engine, story: &Story, kind: ErrorKind) -> Error {
+    for _ in 0..200 {
+        match engine.sync(&story.token, None).await {
+            Err(error) if error.kind() == kind => return error,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    panic!("{:?}", story.board.read());
+}
+
 #[tokio::test]
 async fn a_follower_moves_to_what_its_leader_is_on_and_never_to_a_newer_head() {
     let leader = Leader::default();
@@ -130,10 +148,8 @@ async fn a_leader_that_lies_makes_nobody_publish_what_is_not_its_version() {
         version: Version::from(dagsync_core::Digest::of("lie")),
         ..lead(&first)
     }));
-    tokio::time::sleep(Duration::from_secs(2)).await;
     for _ in 0..2 {
-        let error = engine.sync(&story.token, None).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+        let error = fails_with(&mut engine, &story, ErrorKind::Mismatch).await;
         assert!(error.is_retryable() && error.to_string().contains(&second.version.to_string()), "{error}");
     }
     assert_eq!(story.read("a.py"), "1");
@@ -162,9 +178,7 @@ async fn leaders_that_disagree_or_read_under_other_globs_move_nobody() {
     for leader in [&one, &other] {
         leader.says(Some(Lead { filter_hash: "sha256:other".to_owned(), ..lead(&first) }));
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let error = engine.sync(&story.token, None).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    fails_with(&mut engine, &story, ErrorKind::Config).await;
     assert_eq!(story.read("a.py"), "2");
 }
 
@@ -177,12 +191,10 @@ async fn without_a_leader_the_version_is_held_and_then_the_fallback_counts() {
     let mut engine = story.open().await;
     engine.sync(&story.token, None).await.unwrap();
     leader.says(None);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    story.board.wait_for(|status| status.target.leader_up == Some(false)).await;
     let held = engine.sync(&story.token, None).await.unwrap();
-    assert_eq!((held.version, story.board.read().target.leader_up), (first.version, Some(false)));
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let error = engine.sync(&story.token, None).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert_eq!(held.version, first.version, "its word still counts");
+    fails_with(&mut engine, &story, ErrorKind::Unreachable).await;
     assert_eq!(story.read("a.py"), "1");
     assert!(!engine.gives_up() && !story.board.read().in_sync);
 }
