@@ -179,7 +179,7 @@ fn pods(fleet: &Fleet, common: Option<Version>, now: SystemTime) -> Markup {
     html! {
         details open[pods.len() <= 20] {
             summary { "Pods" }
-            div.wide { table {
+            div.wide { table.pods {
                 thead { tr { th { "Pod" } th { "Component" } th { "Version" } th { "State" } } }
                 tbody {
                     @for pod in pods.iter().take(PODS) {

@@ -35,6 +35,8 @@ pub struct DaemonAccess {
     pub ca_file: Option<PathBuf>,
     /// The file with the bearer token; read at every use.
     pub token_file: Option<PathBuf>,
+    /// The files with the certificate that is shown to it, and with its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl DaemonAccess {
@@ -208,7 +210,8 @@ struct Status {
 
 async fn ask_daemon(url: &Url, access: &DaemonAccess) -> Result<Wanted> {
     let plain = url.scheme() == "http";
-    let client = http::client(access.ca_file.clone(), plain, http::Proxy::None, http::REDIRECTS).await?;
+    let DaemonAccess { ca_file, certificate, .. } = access.clone();
+    let client = http::client(ca_file, certificate, plain, http::Proxy::None, http::REDIRECTS).await?;
     let mut status = url.clone();
     status.set_path(&format!("{}/v1/status", url.path().trim_end_matches('/')));
     let request = match access.token().await? {

@@ -1,6 +1,6 @@
 //! A client whose answers are bounded in size, time and redirects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs};
@@ -29,14 +29,22 @@ pub(crate) enum Proxy {
 /// read anew for each.
 pub(crate) async fn client(
     ca_file: Option<PathBuf>,
+    shown: Option<(PathBuf, PathBuf)>,
     plain: bool,
     proxy: Proxy,
     redirects: usize,
 ) -> Result<reqwest::Client> {
-    blocking(&Interrupt::never(), "read certificates", move |_| build(ca_file, plain, proxy, redirects)).await
+    let build = move |_: &Interrupt| build(ca_file, shown, plain, proxy, redirects);
+    blocking(&Interrupt::never(), "read certificates", build).await
 }
 
-fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy, redirects: usize) -> Result<reqwest::Client> {
+fn build(
+    ca_file: Option<PathBuf>,
+    shown: Option<(PathBuf, PathBuf)>,
+    plain: bool,
+    proxy: Proxy,
+    redirects: usize,
+) -> Result<reqwest::Client> {
     let follow = redirect::Policy::custom(move |attempt| match attempt.previous().len() {
         count if count >= redirects => attempt.error("too many redirects"),
         _ if !plain && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
@@ -66,12 +74,25 @@ fn build(ca_file: Option<PathBuf>, plain: bool, proxy: Proxy, redirects: usize) 
         // It must work in an image without certificates, where the system's could not be loaded.
         builder = builder.tls_certs_only([]);
     }
+    if let Some((certificate, key)) = shown.filter(|_| !plain) {
+        builder = builder.identity(identity(&certificate, &key)?);
+    }
     let failed = |e: reqwest::Error| {
         Error::new(ErrorKind::Untrusted, "start HTTP client", "TLS cannot be set up")
             .with_hint("name a bundle of certificate authorities in ca_file, or install the system's (ca-certificates)")
             .with_source(e.without_url())
     };
     builder.build().map_err(failed)
+}
+
+/// What a client proves itself with. What is wrong with a key is not quoted.
+fn identity(certificate: &Path, key: &Path) -> Result<reqwest::Identity> {
+    let bad = |path: &Path, what: &str| {
+        Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()))
+    };
+    let read = |path: &Path| fs::read(path, CA_MAX)?.ok_or_else(|| bad(path, "is not there"));
+    let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
+    reqwest::Identity::from_pem(&pem).map_err(|_| bad(certificate, "and its key are no certificate and key in PEM"))
 }
 
 /// The whole answer, of at most `max` bytes.

@@ -50,7 +50,7 @@ pub struct Access {
 
 impl Access {
     async fn client(&self, redirects: usize) -> Result<reqwest::Client> {
-        http::client(self.ca_file.clone(), self.plain_http, Proxy::FromEnvironment, redirects).await
+        http::client(self.ca_file.clone(), None, self.plain_http, Proxy::FromEnvironment, redirects).await
     }
 }
 

@@ -96,7 +96,11 @@ impl Settings {
                 Ok(Some(Expect::Version(version)))
             }
             ["", url, ""] => {
-                let access = DaemonAccess { ca_file: self.ca_file.clone(), token_file: self.token_file.clone() };
+                let access = DaemonAccess {
+                    ca_file: self.ca_file.clone(),
+                    token_file: self.token_file.clone(),
+                    certificate: None,
+                };
                 Expect::daemon(url, access).map(Some)
             }
             ["", "", image] => Ok(Some(Expect::image(image.parse()?, self.access()))),
