@@ -3,4 +3,5 @@
 mod follow;
 mod hook;
 mod many;
+mod page;
 mod partition;
