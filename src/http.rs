@@ -22,7 +22,7 @@ use axum::{Extension, Router};
 use dagsync_core::worded;
 use serde_json::json;
 
-use crate::config::PushHooks;
+use crate::config::{HttpAuth, PushHooks};
 use crate::engine::Wake;
 use crate::metrics::{self, Metrics};
 use crate::page::{self, FleetBoard};
@@ -164,10 +164,11 @@ async fn readyz(State(endpoints): Shared) -> Response {
     let status = endpoints.board.read();
     match (&status.version, &status.last_error) {
         (Some(version), _) if status.ready => format!("{version}\n").into_response(),
-        (_, Some(error)) => {
+        // Probes need no token, so where all else does they tell nothing of the source.
+        (_, Some(error)) if endpoints.access.auth != HttpAuth::All => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("no verified version yet: {}\n", error.message)).into_response()
         }
-        (_, None) => (StatusCode::SERVICE_UNAVAILABLE, "no verified version yet\n").into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no verified version yet\n").into_response(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn run(registry: &Registry, global: &Global, args: DriftArgs, i
         return drift.watch(&interrupt).await;
     }
     let report = drift.settled(&interrupt).await?;
-    let mut failed = drift.publish(&report, true).await;
+    let (_, mut failed) = drift.publish(&report, true).await;
     let answer = drift.answer(&report);
     // What was found is shown all the same, and counts for more.
     match failed.pop() {
@@ -82,14 +82,17 @@ impl Drift {
 
     /// Checks until it is stopped, which is how it is meant to end. A check that fails is said and made again.
     async fn watch(&mut self, interrupt: &Interrupt) -> Result<Answer> {
-        let mut known = None;
+        let (mut known, mut untold) = (None, false);
         loop {
             match interrupt.guard("check fleet", self.check.run(interrupt)).await {
                 Ok(report) => {
                     let essence = report.essence();
                     let is_first_and_fine = known.is_none() && report.finding() == Finding::Fine;
                     let is_news = known.as_ref() != Some(&essence);
-                    self.publish(&report, is_news && !is_first_and_fine).await.iter().for_each(warn);
+                    let (is_told, failed) = self.publish(&report, untold || is_news && !is_first_and_fine).await;
+                    failed.iter().for_each(warn);
+                    // What a webhook did not take is posted again at the next check.
+                    untold = !is_told;
                     if is_news || self.output == Output::Json {
                         self.print(&report)?;
                     }
@@ -106,18 +109,19 @@ impl Drift {
         Ok(Answer::text(Exit::Fine, ""))
     }
 
-    /// Tells everybody who wants to know; what went wrong with that. A webhook hears of news alone.
-    async fn publish(&self, report: &Report, is_news: bool) -> Vec<Error> {
+    /// Tells everybody who wants to know: whether the webhook, which hears of news alone, was told, and what went wrong.
+    async fn publish(&self, report: &Report, is_news: bool) -> (bool, Vec<Error>) {
         let is_worth_a_message = is_news && (self.watches || report.finding() != Finding::Fine);
         let mut failed = Vec::new();
         if is_worth_a_message {
             failed.extend(self.posts.tell(report).await.err());
         }
+        let is_told = failed.is_empty();
         failed.extend(self.posts.push(report).await.err());
         let config::Drift { prometheus_file, summary_file, .. } = &self.config;
         failed.extend(write(prometheus_file.as_deref(), || prometheus::text(report)).await.err());
         failed.extend(write(summary_file.as_deref(), || summary::markdown(report)).await.err());
-        failed
+        (is_told, failed)
     }
 
     fn answer(&self, report: &Report) -> Answer {

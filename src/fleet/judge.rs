@@ -38,6 +38,8 @@ impl Judge<'_> {
         let (state, since, cause) = match (asked.peer.phase, &asked.said) {
             (Phase::Terminating, _) => (State::Terminating, None, None),
             (Phase::Missing, Said::Nothing(why)) => (State::Missing, None, Some(why.clone())),
+            // Its finder knows that it has not been starting for long.
+            (Phase::Starting, Said::Nothing(why)) => (State::Converging, None, Some(why.clone())),
             (_, Said::Nothing(why)) => (State::Unreachable, None, Some(why.clone())),
             (_, Said::Status(answer)) => self.answered(answer),
         };
@@ -70,10 +72,14 @@ impl Judge<'_> {
         }
     }
 
-    /// How a pod stands that is elsewhere since then.
+    /// How a pod stands that is elsewhere since then. One that cannot say since when is given no grace, and neither is one
+    /// whose clock is ahead by more than that.
     fn off(&self, since: Option<SystemTime>) -> State {
-        let is_recent = |since| self.now.duration_since(since).unwrap_or_default() < self.grace;
-        if since.is_none_or(is_recent) { State::Converging } else { State::Drifted }
+        let is_recent = |since| match self.now.duration_since(since) {
+            Ok(age) => age < self.grace,
+            Err(ahead) => ahead.duration() < self.grace,
+        };
+        if since.is_some_and(is_recent) { State::Converging } else { State::Drifted }
     }
 
     /// Since when it is on no candidate. It may know itself, also of times that its history has forgotten.

@@ -96,13 +96,18 @@ fn other_globs_cannot_be_compared() {
 
 #[test]
 fn who_cannot_be_asked_is_no_drift_and_not_fine() {
-    for (phase, state) in
-        [(Phase::Running, State::Unreachable), (Phase::Starting, State::Unreachable), (Phase::Missing, State::Missing)]
-    {
+    for (phase, state) in [(Phase::Running, State::Unreachable), (Phase::Missing, State::Missing)] {
         let report = of(&Basis::Majority, &[pod("a", answer(&[(1, 9)])), silent("b", phase)]);
         states(&report, &[("a", State::InSync), ("b", state)]);
         assert_eq!(report.finding(), Finding::Incomplete);
     }
+}
+
+#[test]
+fn who_starts_and_does_not_answer_yet_is_on_the_way() {
+    let report = of(&Basis::Majority, &[pod("a", answer(&[(1, 9)])), silent("b", Phase::Starting)]);
+    states(&report, &[("a", State::InSync), ("b", State::Converging)]);
+    assert_eq!(report.finding(), Finding::Fine);
 }
 
 #[test]

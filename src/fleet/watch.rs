@@ -59,6 +59,7 @@ fn shown(report: Report) -> Fleet {
             None => pod.state.as_str().to_owned(),
         },
         since: pod.since,
+        is_well: matches!(pod.state, State::InSync | State::Converging | State::Terminating),
     };
     Fleet { at: report.at, pods: report.pods.into_iter().map(pod).collect(), problem, differ }
 }

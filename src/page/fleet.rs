@@ -47,6 +47,8 @@ pub struct FleetPod {
     pub state: String,
     /// Since when.
     pub since: Option<SystemTime>,
+    /// It stands well, or is on the way there.
+    pub is_well: bool,
 }
 
 /// Where whoever asks the fleet writes what was found, for the page, and hears that somebody looks. Cheap to clone.
@@ -102,8 +104,11 @@ fn ranked(fleet: &Fleet) -> Vec<(Version, usize)> {
 pub(super) fn section(fleet: &Fleet, now: SystemTime) -> Markup {
     let ranked = ranked(fleet);
     let silent = fleet.pods.iter().filter(|pod| pod.version.is_none()).count();
+    let unwell = fleet.pods.iter().filter(|pod| !pod.is_well && pod.version.is_some()).count();
     let verdict = match (ranked.len(), silent) {
-        (0 | 1, 0) => ("good", "all on one version".to_owned()),
+        (0, 0) => ("odd", "nobody is known".to_owned()),
+        (1, 0) if unwell > 0 => ("bad", format!("all on one version, but {unwell} not as it should be")),
+        (1, 0) => ("good", "all on one version".to_owned()),
         (0 | 1, _) => ("odd", format!("{silent} without a version")),
         (versions, 0) => ("bad", format!("{versions} versions")),
         (versions, _) => ("bad", format!("{versions} versions, {silent} without one")),

@@ -38,6 +38,7 @@ pub(crate) fn fleet() -> Fleet {
         version: version.map(digest),
         state: state.into(),
         since: Some(SystemTime::UNIX_EPOCH),
+        is_well: true,
     };
     Fleet {
         at: SystemTime::UNIX_EPOCH,

@@ -93,6 +93,7 @@ fn fleet(now: SystemTime) -> Fleet {
         version,
         state: state.to_owned(),
         since: Some(now - Duration::from_secs(4000)),
+        is_well: true,
     };
     let mut pods: Vec<_> = (0..14)
         .map(|i| {
