@@ -242,9 +242,8 @@ async fn a_pin_is_taken_from_the_source_from_the_store_or_not_at_all() {
     assert_eq!(story.read("a.py"), "1");
 }
 
-#[tokio::test]
-async fn a_version_of_the_store_that_was_touched_is_not_restored() {
-    let (mut story, [first, _]) = two_states().await;
+/// Publishes `first` and then the newest; the folder of the first.
+async fn left_behind(story: &mut Story, first: &SyncReport) -> PathBuf {
     story.config.pin_version = Some(first.version);
     story.config.pin_revision = Some(first.revision.clone());
     let mut engine = story.open().await;
@@ -255,6 +254,13 @@ async fn a_version_of_the_store_that_was_touched_is_not_restored() {
     let mut engine = story.open().await;
     engine.sync(&story.token, None).await.unwrap();
     engine.close().await;
+    old
+}
+
+#[tokio::test]
+async fn a_version_of_the_store_that_was_touched_is_not_restored() {
+    let (mut story, [first, _]) = two_states().await;
+    let old = left_behind(&mut story, &first).await;
     assert_eq!(story.read("a.py"), "3");
     std::fs::set_permissions(old.join("a.py"), PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::write(old.join("a.py"), "evil").unwrap();
@@ -339,16 +345,7 @@ async fn a_pod_that_stands_by_on_another_version_than_its_pin_says_so() {
 async fn a_version_of_the_store_that_lost_a_file_is_brought_from_the_source() {
     let (mut story, [first, _]) = two_states().await;
     story.source.commit(&[file("b.py", "1")]);
-    story.config.pin_version = Some(first.version);
-    story.config.pin_revision = Some(first.revision.clone());
-    let mut engine = story.open().await;
-    engine.sync(&story.token, None).await.unwrap();
-    engine.close().await;
-    let old = std::fs::canonicalize(story.config.root.join("current")).unwrap();
-    (story.config.pin_version, story.config.pin_revision) = (None, None);
-    let mut engine = story.open().await;
-    engine.sync(&story.token, None).await.unwrap();
-    engine.close().await;
+    let old = left_behind(&mut story, &first).await;
     std::fs::set_permissions(&old, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::remove_file(old.join("a.py")).unwrap();
     story.config.pin_version = Some(first.version);
