@@ -1,0 +1,3 @@
+//! What `deploy` holds, used as it stands there.
+
+mod image;
