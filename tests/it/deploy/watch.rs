@@ -65,7 +65,8 @@ fn panels(dashboard: &Value) -> Vec<&Value> {
 /// Every query of a dashboard, with all that can be chosen.
 fn queries(dashboard: &Value) -> Vec<String> {
     let targets = panels(dashboard).into_iter().flat_map(|panel| items(&panel["targets"]));
-    let expressions = targets.chain(items(&dashboard["annotations"]["list"])).filter_map(|target| target["expr"].as_str());
+    let expressions =
+        targets.chain(items(&dashboard["annotations"]["list"])).filter_map(|target| target["expr"].as_str());
     let variables = items(&dashboard["templating"]["list"]).filter_map(|variable| variable["query"]["query"].as_str());
     let variables = variables.map(|query| query.trim_start_matches("label_values(").rsplit_once(',').unwrap().0);
     let all = expressions.chain(variables).map(|query| {

@@ -13,7 +13,16 @@ use crate::harness::{Outcome, Pod, Process, Repo, Web, dagsync, eventually, free
 
 /// What Prometheus, Kubernetes and the chart give to series, beside what dagsync does.
 const TARGET: [&str; 11] = [
-    "__name__", "cluster", "namespace", "release", "component", "pod", "container", "node", "kubernetes_executor", "job",
+    "__name__",
+    "cluster",
+    "namespace",
+    "release",
+    "component",
+    "pod",
+    "container",
+    "node",
+    "kubernetes_executor",
+    "job",
     "instance",
 ];
 
@@ -109,9 +118,15 @@ fn configuration(pods: &[&Pod], check: &Web) -> Value {
 fn target(port: u16, pod: &str, component: &str) -> Value {
     let release = if component == "image" { "image" } else { "airflow" };
     let facts = [
-        ("namespace", "airflow"), ("pod_name", pod), ("pod_container_name", "dagsync"), ("pod_phase", "Running"),
-        ("pod_container_port_name", "dagsync"), ("pod_label_component", component), ("pod_label_release", release),
-        ("pod_node_name", "node-1"), ("pod_ip", "127.0.0.1"),
+        ("namespace", "airflow"),
+        ("pod_name", pod),
+        ("pod_container_name", "dagsync"),
+        ("pod_phase", "Running"),
+        ("pod_container_port_name", "dagsync"),
+        ("pod_label_component", component),
+        ("pod_label_release", release),
+        ("pod_node_name", "node-1"),
+        ("pod_ip", "127.0.0.1"),
     ];
     let labels: BTreeMap<_, _> = facts.map(|(name, value)| (format!("__meta_kubernetes_{name}"), value)).into();
     json!({"targets": [format!("127.0.0.1:{port}")], "labels": labels})
@@ -136,9 +151,8 @@ fn selectors(query: &str) -> Vec<String> {
     let starts = query.match_indices(|c: char| is_name(c)).map(|(at, _)| at);
     let starts = starts.filter(|at| !query[..*at].ends_with(|c: char| is_name(c) || c == '"' || c == '.'));
     let names = starts.map(|at| query[at..].split(|c: char| !is_name(c)).next().map(|name| (at, name)).unwrap());
-    let ours = names.filter(|(_, name)| {
-        ["up", "ALERTS", "scrape_duration_seconds"].contains(name) || name.starts_with("dagsync_")
-    });
+    let ours = names
+        .filter(|(_, name)| ["up", "ALERTS", "scrape_duration_seconds"].contains(name) || name.starts_with("dagsync_"));
     let whole = ours.map(|(at, name)| match query[at + name.len()..].trim_start().strip_prefix('{') {
         Some(rest) => format!("{name}{{{}}}", rest.split_once('}').unwrap().0),
         None => name.to_owned(),

@@ -35,8 +35,8 @@ fn commands(page: &str) -> Vec<Vec<String>> {
     let code = page.split("```").skip(1).step_by(2);
     let lines = code.flat_map(str::lines).map(|line| line.split(" #").next().unwrap_or_default());
     let called = lines.filter_map(|line| {
-        let at = line.find("dagsync ").filter(|at| line[..*at].ends_with("$ ") || line[..*at].ends_with("-- "))?;
-        Some(line[at..].split(['|', '>', '\'']).next()?.split_whitespace().skip(1).map(str::to_owned).collect())
+        let (_, command) = line.split_once("-- dagsync ").or_else(|| line.split_once("$ dagsync "))?;
+        Some(command.split(['|', '>', '`']).next()?.split_whitespace().map(str::to_owned).collect())
     });
     called.collect()
 }
