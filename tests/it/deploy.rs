@@ -2,6 +2,7 @@
 
 mod fleet;
 mod image;
+mod watch;
 
 use std::path::Path;
 use std::process::Command;
