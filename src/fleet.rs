@@ -7,6 +7,7 @@ pub mod compare;
 pub mod discover;
 #[cfg(test)]
 mod fixture;
+pub mod flaps;
 pub mod judge;
 pub mod post;
 pub mod reference;

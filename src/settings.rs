@@ -226,7 +226,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A file that gets the fleet's metrics, such as `/var/lib/node_exporter/dagsync.prom`.",
     ),
-    Setting::new("drift.summary_file", Kind::Path, "", "A file that gets the finding as Markdown."),
+    Setting::new(
+        "drift.summary_file",
+        Kind::Path,
+        "",
+        "A file that gets the finding as Markdown, appended; with `--watch` replaced.",
+    ),
     Setting::new(
         "http.bind",
         Kind::Text,

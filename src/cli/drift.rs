@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dagsync_core::{Error, ErrorKind, Interrupt, Registry, Result, blocking, fs};
 
@@ -12,7 +12,7 @@ use crate::config::{self, Inputs, Loaded};
 use crate::fleet::ask::Manners;
 use crate::fleet::post::Posts;
 use crate::fleet::report::table::Paint;
-use crate::fleet::report::{Finding, Report, json, prometheus, summary, table};
+use crate::fleet::report::{Essence, Finding, Report, json, prometheus, summary, table};
 use crate::fleet::{Check, Reference};
 
 /// Time between two looks at pods that may not know of a new head yet.
@@ -28,19 +28,23 @@ pub(super) async fn run(registry: &Registry, global: &Global, args: DriftArgs, i
     if args.watch {
         return drift.watch(&interrupt).await;
     }
-    let report = drift.settled(&interrupt).await?;
-    let (_, mut failed) = drift.publish(&report, true).await;
-    let answer = drift.answer(&report);
+    let found = drift.settled(&interrupt).await;
+    let mut failed = match &found {
+        // Nobody but who typed it is told of a mistake, or that it was stopped.
+        Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Cancelled) => Vec::new(),
+        found => drift.publish(found, true).await.1,
+    };
+    let answer = found.map(|report| drift.answer(&report));
     // What was found is shown all the same, and counts for more.
-    match failed.pop() {
-        Some(last) if answer.exit == Exit::Fine => {
+    match (answer, failed.pop()) {
+        (Ok(answer), Some(last)) if answer.exit == Exit::Fine => {
             failed.iter().for_each(warn);
             answer.print();
             Err(last)
         }
-        last => {
+        (answer, last) => {
             failed.iter().chain(&last).for_each(warn);
-            Ok(answer)
+            answer
         }
     }
 }
@@ -52,6 +56,17 @@ struct Drift {
     output: Output,
     watches: bool,
     style: Style,
+    /// When the fleet was checked last with success.
+    checked: Option<SystemTime>,
+}
+
+/// What was told last of the fleet.
+#[derive(PartialEq)]
+enum Told {
+    /// Who does not stand well.
+    Found(Essence),
+    /// That it cannot be checked.
+    Blind,
 }
 
 impl Drift {
@@ -63,10 +78,10 @@ impl Drift {
         }
         let manners =
             Manners { concurrency: config.concurrency, timeout: config.timeout, client: loaded.config.client.clone() };
-        let posts = Posts::new(&config)?;
+        let posts = Posts::new(&loaded.config)?;
         let reference: Reference = config.reference.parse()?;
         let check = Check::new(loaded, reference, manners, args.remediate)?;
-        Ok(Self { check, posts, config, output: args.output, watches: args.watch, style })
+        Ok(Self { check, posts, config, output: args.output, watches: args.watch, style, checked: None })
     }
 
     /// One check. Pods that may not have heard of a new head yet are given the grace period to do so.
@@ -80,27 +95,32 @@ impl Drift {
         }
     }
 
-    /// Checks until it is stopped, which is how it is meant to end. A check that fails is said and made again.
+    /// Checks until it is stopped, which is how it is meant to end. A check that fails is told as what is found is, and made
+    /// again; only a configuration that was wrong from the start ends it.
     async fn watch(&mut self, interrupt: &Interrupt) -> Result<Answer> {
-        let (mut known, mut untold) = (None, false);
+        let (mut told, mut untold) = (None, false);
         loop {
-            match interrupt.guard("check fleet", self.check.run(interrupt)).await {
-                Ok(report) => {
-                    let essence = report.essence();
-                    let is_first_and_fine = known.is_none() && report.finding() == Finding::Fine;
-                    let is_news = known.as_ref() != Some(&essence);
-                    let (is_told, failed) = self.publish(&report, untold || is_news && !is_first_and_fine).await;
-                    failed.iter().for_each(warn);
-                    // What a webhook did not take is posted again at the next check.
-                    untold = !is_told;
-                    if is_news || self.output == Output::Json {
-                        self.print(&report)?;
-                    }
-                    known = Some(essence);
-                }
+            let found = interrupt.guard("check fleet", self.check.run(interrupt)).await;
+            let found = match found {
                 Err(error) if error.kind() == ErrorKind::Cancelled => break,
-                Err(error) if error.kind() == ErrorKind::Config => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Config && told.is_none() => return Err(error),
+                found => found,
+            };
+            match &found {
                 Err(error) => warn(error),
+                Ok(report) => self.checked = Some(report.at),
+            }
+            let tells = Some(found.as_ref().map_or(Told::Blind, |report| Told::Found(report.essence())));
+            let is_news = told != tells;
+            let is_first_and_fine = told.is_none() && found.as_ref().is_ok_and(|r| r.finding() == Finding::Fine);
+            let (is_told, failed) = self.publish(&found, untold || is_news && !is_first_and_fine).await;
+            failed.iter().for_each(warn);
+            // What a webhook did not take is posted again at the next check.
+            (told, untold) = (tells, !is_told);
+            if let Ok(report) = found.as_ref()
+                && (is_news || self.output == Output::Json)
+            {
+                self.print(report)?;
             }
             if interrupt.guard("wait", pause(self.config.interval)).await.is_err() {
                 break;
@@ -110,17 +130,26 @@ impl Drift {
     }
 
     /// Tells everybody who wants to know: whether the webhook, which hears of news alone, was told, and what went wrong.
-    async fn publish(&self, report: &Report, is_news: bool) -> (bool, Vec<Error>) {
-        let is_worth_a_message = is_news && (self.watches || report.finding() != Finding::Fine);
+    async fn publish(&self, found: &Result<Report>, is_news: bool) -> (bool, Vec<Error>) {
+        let is_fine = found.as_ref().is_ok_and(|report| report.finding() == Finding::Fine);
         let mut failed = Vec::new();
-        if is_worth_a_message {
-            failed.extend(self.posts.tell(report).await.err());
+        if is_news && (self.watches || !is_fine) {
+            failed.extend(self.posts.tell(found).await.err());
         }
         let is_told = failed.is_empty();
-        failed.extend(self.posts.push(report).await.err());
-        let config::Drift { prometheus_file, summary_file, .. } = &self.config;
-        failed.extend(write(prometheus_file.as_deref(), || prometheus::text(report)).await.err());
-        failed.extend(write(summary_file.as_deref(), || summary::markdown(report)).await.err());
+        let metrics = match found {
+            Ok(report) => prometheus::text(report),
+            Err(_) => prometheus::failed(self.checked),
+        };
+        let markdown = match found {
+            Ok(report) => summary::markdown(report),
+            Err(error) => summary::failed(error),
+        };
+        failed.extend(self.posts.push(metrics.clone()).await.err());
+        failed.extend(write(self.config.prometheus_file.as_deref(), metrics, fs::write_atomic).await.err());
+        // Others may have written there, too; but what is watched would never end.
+        let put = if self.watches { fs::write_atomic } else { fs::append };
+        failed.extend(write(self.config.summary_file.as_deref(), markdown, put).await.err());
         (is_told, failed)
     }
 
@@ -154,10 +183,9 @@ async fn pause(time: Duration) -> Result<()> {
     Ok(())
 }
 
-async fn write(file: Option<&Path>, text: impl FnOnce() -> String) -> Result<()> {
+async fn write(file: Option<&Path>, text: String, put: fn(&Path, &[u8]) -> Result<()>) -> Result<()> {
     let Some(file) = file.map(Path::to_owned) else { return Ok(()) };
-    let text = text();
-    blocking(&Interrupt::never(), "write report", move |_| fs::write_atomic(&file, text.as_bytes())).await
+    blocking(&Interrupt::never(), "write report", move |_| put(&file, text.as_bytes())).await
 }
 
 impl Paint for Style {

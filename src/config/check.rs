@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use dagsync_core::{Filter, Kind, Result, worded};
+use dagsync_core::{Filter, Kind, Result, Setting, worded};
 use serde_json::Value as Json;
 use tracing_subscriber::filter::Targets;
 
 use super::loaded::{Effective, nest};
 use super::model::{Config, Layout};
-use super::redact::{holds_secret, item_holds_secret};
+use super::redact::{holds_path, holds_secret, is_called, item_holds_secret};
 use super::{value, wrong};
 use crate::fleet::Reference;
 
@@ -192,8 +192,34 @@ pub(super) fn secrets(settings: &[Effective]) -> Result<Vec<String>> {
                 e.origin
             ));
         }
-        Err(bad(e, "holds a password or token, which others can read there")
-            .with_hint("put it into a file and name that in git.token_file or git.password_file"))
+        Err(bad(e, "holds a password or token, which others can read there").with_hint(instead(e.setting)))
     };
-    settings.iter().filter(has_secret).map(judge).collect()
+    let warnings: Result<Vec<_>> = settings.iter().filter(has_secret).map(judge).collect();
+    Ok(warnings?.into_iter().chain(settings.iter().filter_map(open_webhook)).collect())
+}
+
+/// Where a password belongs that stands in the URL of a setting.
+fn instead(setting: &Setting) -> String {
+    match setting.name {
+        "fleet.peers" | "target.leader" => {
+            "leave it out: daemons are asked with the token in the file of client.token_file".to_owned()
+        }
+        "drift.pushgateway" => format!("leave it out here, and set the whole URL in {}, from a Secret", setting.env()),
+        name if is_called(name) => format!("put the whole URL into a file and name that in {name}_file"),
+        _ => "put it into a file and name that in git.token_file or git.password_file".to_owned(),
+    }
+}
+
+/// A webhook on the command line, which every process on the host can read.
+fn open_webhook(e: &Effective) -> Option<String> {
+    let is_open =
+        is_called(e.setting.name) && e.origin.starts_with("flag ") && e.value.as_str().is_some_and(holds_path);
+    let instead =
+        if e.origin == "flag --webhook" { "--webhook-file".to_owned() } else { format!("{}_file", e.setting.name) };
+    is_open.then(|| {
+        format!(
+            "the URL of {} may be a secret, and {} shows it to every process on this host; prefer {instead}",
+            e.setting.name, e.origin
+        )
+    })
 }

@@ -24,6 +24,13 @@ pub struct Fleet {
     pub kubernetes: KubernetesFleet,
 }
 
+impl Fleet {
+    /// Whether there is any way to find somebody.
+    pub const fn is_known(&self) -> bool {
+        !(self.peers.is_empty() && self.dns.is_empty() && self.kubernetes.selector.is_empty())
+    }
+}
+
 /// How a daemon is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

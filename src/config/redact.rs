@@ -1,5 +1,7 @@
 //! URLs and settings of git without the secrets that people write into them.
 
+use url::Url;
+
 /// Hides the password of a URL, and over HTTP a lone user name too: it usually is a token.
 pub fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -14,6 +16,35 @@ pub fn redact_url(url: &str) -> String {
 /// The same for one item of a list, which may be `key=value` of git's configuration: a header is a secret as a whole.
 pub(super) fn redact_item(item: &str) -> String {
     header_key(item).map_or_else(|| redact_url(item), |key| format!("{key}=***"))
+}
+
+/// Settings with a URL that is called, of which the path and the query are a secret, too: a chat knows by them who may post.
+const CALLED: [&str; 2] = ["drift.webhook_url", "webhook.url"];
+
+/// Whether more of the URL than its origin may be a secret.
+pub(super) fn is_called(setting: &str) -> bool {
+    CALLED.contains(&setting)
+}
+
+/// Where a URL that is called leads, and no more of it.
+pub(super) fn origin_of(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(parsed) if parsed.has_host() => match has_path(&parsed) {
+            true => format!("{}/…", parsed.origin().ascii_serialization()),
+            false => parsed.origin().ascii_serialization(),
+        },
+        _ if url.is_empty() => String::new(),
+        _ => "***".to_owned(),
+    }
+}
+
+/// Whether a URL that is called is more than its origin.
+pub(super) fn holds_path(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| has_path(&url))
+}
+
+fn has_path(url: &Url) -> bool {
+    !matches!(url.path(), "" | "/") || url.query().is_some()
 }
 
 /// Whether an item of a list holds a secret.
@@ -57,7 +88,22 @@ fn split_user_info(rest: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{holds_secret, item_holds_secret, redact_item, redact_url};
+    use super::{holds_path, holds_secret, item_holds_secret, origin_of, redact_item, redact_url};
+
+    #[test]
+    fn of_a_url_that_is_called_the_origin_alone_is_shown() {
+        for (url, shown) in [
+            ("https://hooks.slack.com/services/T0/B0/s3cret", "https://hooks.slack.com/…"),
+            ("https://u:s3cret@chat:8443/?token=s3cret", "https://chat:8443/…"),
+            ("https://chat", "https://chat"),
+            ("/services/s3cret", "***"),
+            ("mailto:s3cret", "***"),
+            ("", ""),
+        ] {
+            assert_eq!(origin_of(url), shown);
+        }
+        assert!(holds_path("https://chat/s3cret") && holds_path("https://chat?s3cret") && !holds_path("https://chat/"));
+    }
 
     #[test]
     fn a_token_is_told_from_a_user() {

@@ -278,3 +278,31 @@ fn the_table_of_the_readme_names_every_setting() {
     assert_eq!(markdown.lines().count(), table.iter().count() + 2);
     assert!(markdown.contains("| `git.ref` | text | `HEAD` | `DAGSYNC_GIT__REF` | What to follow. |"), "{markdown}");
 }
+
+#[test]
+fn the_path_of_a_webhook_is_not_shown_and_on_the_command_line_it_is_warned_of() {
+    let url = "https://hooks.slack.com/services/T0/B0/s3cret";
+    for name in ["drift.webhook_url", "webhook.url"] {
+        let loaded = Given { flags: vec![(name, url)], ..Given::default() }.load().unwrap();
+        assert_eq!(of(&loaded, name).shown(), json!("https://hooks.slack.com/…"));
+        assert!(!format!("{:?}", loaded.settings).contains("s3cret"));
+        let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+        assert!(warning.contains(&format!("prefer {name}_file")) && !warning.contains("s3cret"), "{warning}");
+    }
+    let bare = Given { flags: vec![("drift.webhook_url", "http://chat:8080")], ..Given::default() }.load().unwrap();
+    assert!(bare.warnings.is_empty(), "{:?}", bare.warnings);
+}
+
+#[test]
+fn a_password_in_a_url_is_told_where_it_belongs() {
+    for (name, hint) in [
+        ("fleet.peers", "client.token_file"),
+        ("target.leader", "client.token_file"),
+        ("drift.pushgateway", "DAGSYNC_DRIFT__PUSHGATEWAY"),
+        ("drift.webhook_url", "drift.webhook_url_file"),
+        ("source", "git.password_file"),
+    ] {
+        let error = Given { flags: vec![(name, "https://me:s3cret@host/x")], ..Given::default() }.error();
+        assert!(error.contains(hint) && !error.contains("s3cret"), "{error}");
+    }
+}

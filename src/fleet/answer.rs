@@ -14,6 +14,8 @@ const LISTED: usize = 100;
 /// The status of one daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
+    /// The process's own name, which no other has; empty where it does not say.
+    pub id: String,
     /// The pod's name, namespace, node and component.
     pub pod: String,
     /// See `pod`.
@@ -62,11 +64,18 @@ pub struct Stay {
 }
 
 impl Answer {
+    /// Whether that is how a daemon answers, of whatever release: everything else that speaks JSON is none.
+    pub fn is_status(json: &Json) -> bool {
+        let is_version = |json: &Json| json.is_null() || version(json).is_some();
+        text(&json["state"]).is_some() && json.get("version").is_some_and(is_version)
+    }
+
     /// Reads the JSON of `/v1/status`.
     pub fn read(json: &Json) -> Self {
         let (word, target) = (|key: &str| text(&json[key]).unwrap_or_default(), &json["target"]);
         let (version, since) = (version(&json["version"]), time(&json["since"]));
         Self {
+            id: word("id"),
             pod: word("pod"),
             namespace: word("namespace"),
             node: word("node"),
@@ -154,6 +163,24 @@ mod tests {
         assert_eq!(answer.tampered.len(), 1);
         let many = vec![json!({"path": "a.py", "change": "added"}); 5_000];
         assert_eq!(Answer::read(&json!({"tampered": many})).tampered.len(), LISTED);
+    }
+
+    #[test]
+    fn what_is_no_status_is_not_taken_for_one() {
+        let hash = format!("sha256:{}", "a".repeat(64));
+        for odd in [
+            json!({}),
+            json!([]),
+            json!({"status": "ok", "version": "1.2.3"}),
+            json!({"state": "running", "version": "1.2.3"}),
+            json!({"state": "", "version": null}),
+            json!({"state": "converged"}),
+        ] {
+            assert!(!Answer::is_status(&odd), "{odd}");
+        }
+        for good in [json!({"state": "starting", "version": null}), json!({"state": "future", "version": hash})] {
+            assert!(Answer::is_status(&good), "{good}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Asks every daemon how it stands: so many at once, each for so long and no longer.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use dagsync_core::Result;
+use dagsync_core::{Result, printable};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt};
 
@@ -72,14 +73,18 @@ pub async fn ask(peers: Vec<Peer>, leaders: &[String], manners: &Manners) -> Res
     let mut all: Vec<BoxFuture<'static, _>> = extra.into_iter().map(|peer| question(peer, true)).collect();
     all.extend(peers.iter().cloned().map(|peer| question(peer, false)));
     let asked: Vec<_> = stream::iter(all).buffer_unordered(manners.concurrency).collect().await;
-    Ok(known_by_two_names(asked))
+    Ok(each_once(asked))
 }
 
 async fn one(client: &Client, peer: &Peer, timeout: Duration) -> Said {
     let Some(url) = peer.url.as_deref().filter(|_| is_asked(peer)) else { return silent(peer) };
     let asked = async { client.beside(url)?.status().await };
     match tokio::time::timeout(timeout, asked).await {
-        Ok(Ok(status)) => Said::Status(Box::new(Answer::read(&status))),
+        Ok(Ok(status)) if Answer::is_status(&status) => Said::Status(Box::new(Answer::read(&status))),
+        Ok(Ok(_)) => {
+            let what = "it answered, but with no status of dagsync: check that the URL and its port are the daemon's";
+            Said::Nothing(what.to_owned())
+        }
         Ok(Err(error)) => Said::Nothing(clipped(&error.to_string())),
         Err(_) => Said::Nothing(format!("no answer within {}", humantime::format_duration(timeout))),
     }
@@ -102,18 +107,32 @@ fn same(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
 
-/// A leader behind the address of a service is one of the pods, too: whose answer is the same to the last time stamp.
-fn known_by_two_names(asked: Vec<(bool, Asked)>) -> Vec<Asked> {
-    let (extra, mut pods): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(is_extra, _)| *is_extra);
-    let mut more = Vec::new();
-    for (_, leader) in extra {
-        let is_it = |pod: &Asked| pod.answer().is_some() && pod.said == leader.said;
-        match pods.iter_mut().find(|(_, pod)| is_it(pod)) {
-            Some((_, pod)) => pod.leads = true,
-            None => more.push(leader),
+/// One process that was asked by several names is one pod with one vote. It is known by what it says of itself, and only
+/// where it says the same each time, so that nobody hides another pod by its name. Two pods that Kubernetes knows stay two:
+/// only one of them can be who answers at their address.
+fn each_once(mut asked: Vec<(bool, Asked)>) -> Vec<Asked> {
+    let rank = |(is_extra, asked): &(bool, Asked)| {
+        let Peer { name, url, .. } = &asked.peer;
+        let is_called_so = asked.answer().is_some_and(|answer| answer.pod == *name);
+        (!asked.peer.is_of_kubernetes(), !is_called_so, *is_extra, name.clone(), url.clone())
+    };
+    asked.sort_by_cached_key(rank);
+    let (mut first, mut kept) = (HashMap::<_, usize>::new(), Vec::<Asked>::new());
+    for (_, asked) in asked {
+        let who = asked.answer().filter(|a| !a.id.is_empty()).map(|a| (a.id.clone(), a.pod.clone(), a.version));
+        match who.as_ref().and_then(|who| first.get(who)) {
+            Some(&at) if asked.peer.is_of_kubernetes() => {
+                let why = format!("another pod answers at its address: {}", printable(&kept[at].peer.name));
+                kept.push(Asked { said: Said::Nothing(why), ..asked });
+            }
+            Some(&at) => kept[at].leads |= asked.leads,
+            None => {
+                first.extend(who.map(|who| (who, kept.len())));
+                kept.push(asked);
+            }
         }
     }
-    pods.into_iter().map(|(_, pod)| pod).chain(more).collect()
+    kept
 }
 
 #[cfg(test)]
@@ -145,7 +164,8 @@ mod tests {
                 "slow" => std::future::pending().await,
                 "huge" => " ".repeat(2 << 20),
                 "odd" => "[]".to_owned(),
-                name => format!(r#"{{"pod": "{name}"}}"#),
+                "other-json" => "{}".to_owned(),
+                name => format!(r#"{{"pod": "{name}", "state": "converged", "version": null}}"#),
             }
         };
         let router = Router::new().route("/{name}/v1/status", get(answer));
@@ -174,12 +194,17 @@ mod tests {
     #[tokio::test]
     async fn who_hangs_says_too_much_or_nonsense_holds_nobody_up() {
         let url = serve(Arc::default()).await;
-        let urls = ["slow", "huge", "odd", "fine"].map(|name| Peer::at(&format!("{url}/{name}")));
+        let urls = ["slow", "huge", "odd", "other-json", "fine"].map(|name| Peer::at(&format!("{url}/{name}")));
         let asked = ask(urls.into(), &[format!("{url}/fine/"), format!("{url}/other")], &manners(2)).await.unwrap();
         assert!(of(&asked, "fine").answer().is_some() && of(&asked, "fine").leads);
         assert!(of(&asked, "other").leads);
-        assert_eq!(asked.len(), 5);
-        for (name, why) in [("slow", "no answer within 500ms"), ("huge", "larger than"), ("odd", "no status")] {
+        assert_eq!(asked.len(), 6);
+        for (name, why) in [
+            ("slow", "no answer within 500ms"),
+            ("huge", "larger than"),
+            ("odd", "no status"),
+            ("other-json", "it answered, but with no status of dagsync"),
+        ] {
             assert!(matches!(&of(&asked, name).said, Said::Nothing(said) if said.contains(why)), "{asked:?}");
         }
     }
@@ -190,5 +215,44 @@ mod tests {
         let peers = vec![peer(Phase::Missing, None), peer(Phase::Terminating, Some("http://192.0.2.1:1"))];
         let asked = ask(peers, &[], &manners(2)).await.unwrap();
         assert!(asked.iter().all(|asked| asked.answer().is_none()));
+    }
+    fn found(name: &str, id: &str, namespace: Option<&str>) -> (bool, Asked) {
+        let answer = Answer { id: id.to_owned(), pod: "worker-0".to_owned(), ..Answer::default() };
+        let namespace = namespace.map(str::to_owned);
+        let peer = Peer { name: name.to_owned(), namespace, ..Peer::at(&format!("http://{name}:8466")) };
+        (false, Asked { peer, leads: false, said: Said::Status(Box::new(answer)) })
+    }
+
+    fn names(asked: &[Asked]) -> Vec<(&str, bool)> {
+        asked.iter().map(|asked| (asked.peer.name.as_str(), asked.answer().is_some())).collect()
+    }
+
+    #[test]
+    fn one_pod_by_two_names_has_one_vote() {
+        let two = vec![found("10.0.0.7", "p1", None), found("fd00::7", "p1", None), found("10.0.0.8", "p2", None)];
+        assert_eq!(names(&each_once(two)), [("10.0.0.7", true), ("10.0.0.8", true)]);
+        let leader = (true, Asked { leads: true, ..found("service", "p1", None).1 });
+        let one = each_once(vec![leader, found("10.0.0.7", "p1", None)]);
+        assert_eq!((names(&one), one[0].leads), (vec![("10.0.0.7", true)], true));
+    }
+
+    #[test]
+    fn who_does_not_say_who_it_is_or_says_another_version_is_another_pod() {
+        let quiet = vec![found("a", "", None), found("b", "", None)];
+        assert_eq!(each_once(quiet).len(), 2);
+        let mut thief = found("b", "p1", None);
+        thief.1.said = Said::Status(Box::new(Answer {
+            version: Some(dagsync_core::Digest::of("x").into()),
+            ..thief.1.answer().unwrap().clone()
+        }));
+        assert_eq!(each_once(vec![found("a", "p1", None), thief]).len(), 2);
+    }
+
+    #[test]
+    fn of_two_pods_at_one_address_the_one_that_is_called_so_answers() {
+        let two = vec![found("a", "p1", Some("ns")), found("worker-0", "p1", Some("ns")), found("ip", "p1", None)];
+        let asked = each_once(two);
+        assert_eq!(names(&asked), [("worker-0", true), ("a", false)]);
+        assert!(matches!(&asked[1].said, Said::Nothing(why) if why.ends_with("at its address: worker-0")), "{asked:?}");
     }
 }

@@ -17,6 +17,7 @@ const TRIES: usize = 3;
 const LISTED: usize = 100;
 /// The longest that all of it may take.
 const BUDGET: Duration = Duration::from_secs(60);
+const SLOW: &str = "the pods were too slow with their manifests";
 
 /// Notes for each version how its files differ from the reference's. `known` is the reference's manifest where it need not
 /// be asked for.
@@ -28,7 +29,9 @@ pub async fn compare(report: &mut Report, known: Option<&Manifest>, client: &Cli
     let deadline = Instant::now() + BUDGET;
     let fetched = match known {
         Some(_) => Ok(None),
-        None => manifest(report, reference, client, patience).await.map(Some),
+        None => timeout_at(deadline, manifest(report, reference, client, patience))
+            .await
+            .map_or_else(|_| Err(SLOW.to_owned()), |found| found.map(Some)),
     };
     let base = fetched.as_ref().map(|fetched| known.or(fetched.as_ref()));
     let others: Vec<_> = report.groups.iter().map(|group| group.version).filter(|v| *v != reference).collect();
@@ -39,7 +42,7 @@ pub async fn compare(report: &mut Report, known: Option<&Manifest>, client: &Cli
             Ok(base) => match timeout_at(deadline, manifest(report, version, client, patience)).await {
                 Ok(Ok(other)) => Ok(difference(base.unwrap_or(&Manifest::default()), &other)),
                 Ok(Err(why)) => Err(format!("not compared: {why}")),
-                Err(_) => Err("not compared: the pods were too slow with their manifests".to_owned()),
+                Err(_) => Err(format!("not compared: {SLOW}")),
             },
         };
         report.groups.iter_mut().filter(|g| g.version == version).for_each(|g| g.differs = Some(differs.clone()));

@@ -57,6 +57,11 @@ impl Peer {
             phase: Phase::Running,
         }
     }
+
+    /// Whether Kubernetes says who it is: it alone knows namespaces.
+    pub const fn is_of_kubernetes(&self) -> bool {
+        self.namespace.is_some()
+    }
 }
 
 /// A pod, and every URL that another way may find it by.
@@ -106,13 +111,14 @@ async fn in_kubernetes(fleet: &Fleet) -> Result<Vec<Found>> {
     .with_hint("build with the feature `kubernetes`, or use fleet.dns"))
 }
 
+/// Pods that Kubernetes knows are several also at one address, which may be their host's.
 fn each_once(all: impl Iterator<Item = Found>) -> Vec<Peer> {
     let mut seen = HashSet::new();
     let mut fresh = |found: &Found| {
         let urls: Vec<String> = found.urls.iter().map(|url| normal(url)).collect();
         let is_known = urls.iter().any(|url| seen.contains(url));
         seen.extend(urls);
-        !is_known
+        !is_known || found.peer.is_of_kubernetes()
     };
     all.filter(|found| fresh(found)).map(|found| found.peer).collect()
 }
@@ -141,6 +147,18 @@ mod tests {
         let all = [Found { peer: named, urls }].into_iter().chain(others.map(|url| Peer::at(url).into()));
         let names: Vec<String> = each_once(all).into_iter().map(|peer| peer.name).collect();
         assert_eq!(names, ["scheduler-0", "http://10.0.0.8:8466"]);
+    }
+
+    #[test]
+    fn two_pods_of_kubernetes_with_the_address_of_their_host_are_two() {
+        let at = |name: &str| Peer {
+            name: name.to_owned(),
+            namespace: Some("airflow".to_owned()),
+            ..Peer::at("http://10.0.0.7:8466")
+        };
+        let all = [at("a"), at("b"), Peer::at("http://10.0.0.7:8466")].map(Found::from);
+        let names: Vec<String> = each_once(all.into_iter()).into_iter().map(|peer| peer.name).collect();
+        assert_eq!(names, ["a", "b"]);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Judge<'_> {
             }
             true => (State::InSync, answer.timeline.first().map(|stay| stay.from), error()),
             false => {
-                let since = self.off_since(answer);
+                let since = self.off_since(answer, version);
                 (self.off(since), since, error().or_else(|| Some(self.excuse(answer))))
             }
         }
@@ -82,12 +82,19 @@ impl Judge<'_> {
         if since.is_some_and(is_recent) { State::Converging } else { State::Drifted }
     }
 
-    /// Since when it is on no candidate. It may know itself, also of times that its history has forgotten.
-    fn off_since(&self, answer: &Answer) -> Option<SystemTime> {
-        let candidates = self.standard.candidates.iter().take(COMPARED);
-        let apart = candidates.filter_map(|c| apart_since(&answer.timeline, &c.timeline)).max();
+    /// Since when it is on no candidate. One that is where a candidate was is behind since that moved on, however long it
+    /// has been following at a distance. Of any other one it may know itself, also of times that its history has forgotten;
+    /// but what it says of another target than ours counts only where nothing else is known.
+    fn off_since(&self, answer: &Answer, version: Version) -> Option<SystemTime> {
+        let candidates = || self.standard.candidates.iter().take(COMPARED);
+        let behind = candidates().filter_map(|c| behind_since(&c.timeline, version)).max();
+        let apart = candidates().filter_map(|c| apart_since(&answer.timeline, &c.timeline)).max();
+        if behind.is_some() {
+            return behind.max(apart);
+        }
         let ails = self.standard.by == By::Head && answer.state != "converged" && answer.state != "standby";
-        let own = answer.behind_since.into_iter().chain(answer.since.filter(|_| ails)).min();
+        let is_ours = apart.is_none() || self.standard.is_target_of(answer);
+        let own = answer.behind_since.filter(|_| is_ours).into_iter().chain(answer.since.filter(|_| ails)).min();
         apart.into_iter().chain(own).min()
     }
 
@@ -109,17 +116,28 @@ fn disputed_since(standard: &Standard) -> Option<SystemTime> {
     others.iter().filter_map(|other| apart_since(&first.timeline, &other.timeline)).min()
 }
 
+/// Since when a reference is no longer on `version`, where it was once.
+fn behind_since(reference: &[Stay], version: Version) -> Option<SystemTime> {
+    let newer = reference.iter().position(|stay| stay.version == version)?.checked_sub(1)?;
+    Some(reference[newer].from)
+}
+
 /// Since when two pods are on different versions, without a moment in between when they were on one; as far back as both
 /// remember. `None`: they are on one, or nothing is known.
 fn apart_since(a: &[Stay], b: &[Stay]) -> Option<SystemTime> {
     let mut moments: Vec<_> = a.iter().chain(b).map(|stay| stay.from).collect();
     moments.sort_unstable_by(|a, b| b.cmp(a));
-    let differs = |at| matches!((version_at(a, at), version_at(b, at)), (Some(a), Some(b)) if a != b);
-    moments.into_iter().take_while(|at| differs(*at)).last()
+    let (mut a, mut b) = (a, b);
+    let differs = |at: &SystemTime| {
+        (a, b) = (until(a, *at), until(b, *at));
+        matches!((a.first(), b.first()), (Some(a), Some(b)) if a.version != b.version)
+    };
+    moments.into_iter().take_while(differs).last()
 }
 
-fn version_at(stays: &[Stay], at: SystemTime) -> Option<Version> {
-    stays.iter().find(|stay| stay.from <= at).map(|stay| stay.version)
+/// The stays that had begun at that moment; all of them are sorted, the newest first.
+fn until(stays: &[Stay], at: SystemTime) -> &[Stay] {
+    &stays[stays.partition_point(|stay| stay.from > at)..]
 }
 
 /// Pods that are called the same are told apart by their addresses.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::discover::Peer;
 use super::super::fixture::{ago, answer, leader, now, pod, silent, v};
-use super::super::reference::Head;
+use super::super::reference::{Head, Heads};
 use super::super::report::Finding;
 use super::*;
 
@@ -170,10 +170,84 @@ fn a_version_that_was_asked_for_has_no_grace_for_old_ones() {
     states(&report, &[("a", State::Drifted), ("b", State::InSync)]);
 }
 
+/// The heads that were seen so many seconds ago, the newest first.
+fn head(seen: &[(u64, u64)]) -> Basis {
+    let mut heads = Heads::default();
+    seen.iter().rev().for_each(|(n, seconds)| heads.note(v(*n), ago(*seconds)));
+    let (version, revision) = (v(seen[0].0), format!("r{}", seen[0].0));
+    Basis::Head(Head { version, revision, filter_hash: "usual".into(), heads })
+}
+
+/// Heads that moved every twenty seconds for an hour.
+fn busy() -> Basis {
+    head(&(0..180).map(|n| (1_000 - n, 7 + 20 * n)).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_pod_that_was_on_the_head_of_a_moment_ago_converges_however_often_the_head_moves() {
+    // It has been a version or two behind all the time, and says so.
+    let stays: Vec<_> = (2..20).map(|n| (1_000 - n, 20 * (n - 2) + 3)).collect();
+    let late = Answer { behind_since: Some(ago(3_000)), state: "stale".into(), ..answer(&stays) };
+    let report = of(&busy(), &[pod("a", late)]);
+    states(&report, &[("a", State::Converging)]);
+    assert_eq!(report.pods[0].since, Some(ago(27)), "since the head moved on from where it is");
+}
+
+#[test]
+fn a_pod_that_lags_for_longer_than_the_grace_period_has_drifted_though_the_head_moves_all_the_time() {
+    let report = of(&busy(), &[pod("a", answer(&[(996, 80)])), pod("b", answer(&[(5, 9_000)]))]);
+    states(&report, &[("a", State::Drifted), ("b", State::Drifted)]);
+    assert_eq!((report.pods[0].since, report.pods[1].since), (Some(ago(67)), Some(ago(7 + 20 * 179))));
+}
+
+#[test]
+fn a_pod_that_goes_back_to_an_old_version_is_given_the_grace_period_too() {
+    let asked = [leader("a", answer(&[(1, 300), (2, 900)])), pod("b", answer(&[(2, 10), (1, 290)]))];
+    let report = of(&Basis::Leader, &asked);
+    states(&report, &[("a", State::InSync), ("b", State::Converging)]);
+    assert_eq!(report.pods[1].since, Some(ago(10)));
+}
+
+#[test]
+fn that_a_pod_is_behind_another_target_than_ours_does_not_age_its_drift() {
+    let mut other = answer(&[(3, 10), (1, 900)]);
+    (other.behind_since, other.target_version) = (Some(ago(5_000)), Some(v(7)));
+    let report = of(&Basis::Leader, &[leader("a", answer(&[(1, 900)])), pod("b", other.clone())]);
+    states(&report, &[("a", State::InSync), ("b", State::Converging)]);
+    assert_eq!(report.pods[1].since, Some(ago(10)), "since it went off the reference");
+    other.target_version = Some(v(1));
+    states(
+        &of(&Basis::Leader, &[leader("a", answer(&[(1, 900)])), pod("b", other)]),
+        &[("a", State::InSync), ("b", State::Drifted)],
+    );
+}
+
+#[test]
+fn only_pods_that_end_are_not_a_fleet_in_sync() {
+    let mut ends = pod("a", answer(&[(1, 900)]));
+    ends.peer.phase = Phase::Terminating;
+    let report = of(&Basis::Majority, &[ends]);
+    states(&report, &[("a", State::Terminating)]);
+    assert_eq!(report.finding(), Finding::Incomplete);
+    assert_eq!(report.headline(), "INCOMPLETE: nobody to compare, 1 terminating");
+}
+
+#[test]
+fn a_pod_is_called_as_kubernetes_says_whatever_it_claims() {
+    let claims = Answer { namespace: "kube-system".into(), node: "n9".into(), ..answer(&[(1, 900)]) };
+    let mut asked = pod("scheduler-0", Answer { component: "scheduler".into(), ..claims });
+    asked.peer.name = "evil-0".to_owned();
+    let free = of(&Basis::Majority, &[asked.clone()]);
+    assert_eq!((free.pods[0].name.as_str(), free.pods[0].node.as_deref()), ("scheduler-0", Some("n9")));
+    (asked.peer.namespace, asked.peer.component) = (Some("tenant".to_owned()), Some("worker".to_owned()));
+    let report = of(&Basis::Majority, &[asked]);
+    let Verdict { name, namespace, component, .. } = &report.pods[0];
+    assert_eq!((name.as_str(), namespace.as_deref(), component.as_deref()), ("evil-0", Some("tenant"), Some("worker")));
+}
+
 #[test]
 fn a_head_that_is_new_to_all_gives_them_the_grace_period() {
-    let head =
-        |seen| Basis::Head(Head { version: v(9), revision: "r9".into(), filter_hash: "usual".into(), seen: ago(seen) });
+    let head = |seen| head(&[(9, seen)]);
     let asked = [pod("a", answer(&[(1, 900)])), pod("b", answer(&[(1, 900)]))];
     states(&of(&head(0), &asked), &[("a", State::Converging), ("b", State::Converging)]);
     states(&of(&head(60), &asked), &[("a", State::Drifted), ("b", State::Drifted)]);
@@ -187,7 +261,7 @@ fn a_head_that_is_new_to_all_gives_them_the_grace_period() {
 fn nobody_has_a_version() {
     let report = of(&Basis::Majority, &[silent("a", Phase::Running)]);
     assert!(report.standard.candidates.is_empty() && report.finding() == Finding::Incomplete);
-    assert_eq!(of(&Basis::Leader, &[]).finding(), Finding::Fine);
+    assert_eq!(of(&Basis::Leader, &[]).finding(), Finding::Incomplete);
 }
 
 #[test]
@@ -219,8 +293,8 @@ fn any_pod() -> impl Strategy<Value = Asked> {
 }
 
 fn any_basis() -> impl Strategy<Value = Basis> {
-    let head = Head { version: v(1), revision: "r1".into(), filter_hash: "usual".into(), seen: ago(30) };
-    prop::sample::select(vec![Basis::Leader, Basis::Majority, Basis::Version(v(1)), Basis::Head(head)])
+    let heads = head(&[(1, 30), (2, 90), (0, 150)]);
+    prop::sample::select(vec![Basis::Leader, Basis::Majority, Basis::Version(v(1)), heads])
 }
 
 /// Up to a dozen pods, each with its own address; names may be equal.

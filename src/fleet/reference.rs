@@ -62,8 +62,49 @@ pub struct Head {
     pub revision: String,
     /// The globs under which it was read.
     pub filter_hash: String,
-    /// When it was first seen.
-    pub seen: SystemTime,
+    /// When it was first seen, and what was the head before.
+    pub heads: Heads,
+}
+
+/// The heads that were seen one after the other, the newest first. Bounded: of a source that moves all the time the newest
+/// are all there, and of those before them every second one, again and again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heads(Vec<Stay>);
+
+impl Heads {
+    /// The most that are kept.
+    const MOST: usize = 256;
+
+    /// Notes what the head is now.
+    pub fn note(&mut self, version: Version, now: SystemTime) {
+        if self.0.first().is_some_and(|newest| newest.version == version) {
+            return;
+        }
+        // A clock that was set back changes no order.
+        let from = self.0.first().map_or(now, |newest| now.max(newest.from));
+        self.0.insert(0, Stay { from, version });
+        if self.0.len() > Self::MOST {
+            let (mut n, last) = (0, Self::MOST);
+            self.0.retain(|_| {
+                n += 1;
+                n <= Self::MOST / 2 || n % 2 == 0 || n > last
+            });
+        }
+    }
+
+    /// When the first of them was seen.
+    pub fn begun(&self) -> Option<SystemTime> {
+        self.0.last().map(|oldest| oldest.from)
+    }
+
+    /// The same, if the newest came at `from` already; not before the one that it followed.
+    fn since(&self, from: SystemTime) -> Vec<Stay> {
+        let mut stays = self.0.clone();
+        if let [newest, older @ ..] = stays.as_mut_slice() {
+            newest.from = older.first().map_or(from, |before| from.max(before.from)).min(newest.from);
+        }
+        stays
+    }
 }
 
 /// Who says where everybody should be.
@@ -140,6 +181,16 @@ impl Standard {
         self.candidates.len() > 1
     }
 
+    /// Whether what a pod says of its own target is one of them, as far as that can be told.
+    pub(super) fn is_target_of(&self, answer: &Answer) -> bool {
+        let is_it = |candidate: &Candidate| match (answer.target_version, &answer.target_revision) {
+            (Some(version), _) => version == candidate.version,
+            (None, revision) => revision.is_some() && *revision == candidate.revision,
+        };
+        let says_nothing = answer.target_version.is_none() && answer.target_revision.is_none();
+        says_nothing || self.candidates.iter().any(is_it)
+    }
+
     /// Whether `version` is one of them.
     pub fn names(&self, version: Version) -> bool {
         self.candidates.iter().any(|candidate| candidate.version == version)
@@ -162,9 +213,9 @@ impl Standard {
             let came = a.timeline.first().filter(|stay| stay.version == head.version).map(|stay| stay.from);
             came.or(a.behind_since.filter(|_| knows))
         };
-        let from = voters(asked).filter_map(|(_, a)| arrived(a)).min().unwrap_or(head.seen).min(head.seen);
-        let (version, revision) = (head.version, Some(head.revision.clone()));
-        let candidates = vec![Candidate { version, revision, timeline: vec![Stay { from, version }] }];
+        let from = voters(asked).filter_map(|(_, a)| arrived(a)).min();
+        let timeline = from.map_or_else(|| head.heads.0.clone(), |from| head.heads.since(from));
+        let candidates = vec![Candidate { version: head.version, revision: Some(head.revision.clone()), timeline }];
         Self { by: By::Head, candidates, filter_hash: Some(head.filter_hash.clone()), note: None }
     }
 
@@ -222,4 +273,32 @@ fn usual_filter<'a>(answers: impl Iterator<Item = &'a Answer>) -> Option<String>
 /// Whether `answer` counts the same files; one that does not say is believed.
 pub(super) fn is_comparable(filter_hash: &str, answer: &Answer) -> bool {
     answer.filter_hash.is_empty() || answer.filter_hash == filter_hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{ago, v};
+    use super::*;
+
+    #[test]
+    fn the_heads_of_a_busy_source_are_bounded_and_reach_back_to_the_first() {
+        let mut heads = Heads::default();
+        (0..5_000).for_each(|n| heads.note(v(n), ago(5_000 - n)));
+        heads.note(v(4_999), ago(0));
+        assert!(heads.0.len() <= Heads::MOST && heads.begun() == Some(ago(5_000)), "{}", heads.0.len());
+        let newest: Vec<_> = heads.0.iter().take(100).map(|stay| stay.version).collect();
+        assert_eq!(newest, (0..100).map(|n| v(4_999 - n)).collect::<Vec<_>>());
+        assert!(heads.0.is_sorted_by_key(|stay| std::cmp::Reverse(stay.from)));
+    }
+
+    #[test]
+    fn a_head_is_not_older_than_the_one_before_whatever_clocks_say() {
+        let mut heads = Heads::default();
+        heads.note(v(1), ago(100));
+        heads.note(v(2), ago(300));
+        assert_eq!(heads.0[0].from, ago(100));
+        heads.note(v(3), ago(50));
+        let from = |seconds| heads.since(ago(seconds))[0].from;
+        assert_eq!((from(70), from(5_000), from(10)), (ago(70), ago(100), ago(50)));
+    }
 }

@@ -83,7 +83,7 @@ pub enum Finding {
     Fine,
     /// Somebody is not.
     Drift,
-    /// No drift is seen, but some pods could not be asked or compared.
+    /// No drift is seen, but some pods could not be asked or compared, or all of them end.
     Incomplete,
 }
 
@@ -113,9 +113,17 @@ pub struct Verdict {
     pub source: Option<String>,
     /// The files of a tampered one.
     pub tampered: Vec<Change>,
+    /// It leaves the reference again and again.
+    pub flaps: bool,
     /// What came of asking it to sync.
     pub remedy: Option<Result<(), String>>,
 }
+
+/// Who stands how, of those who do not stand well.
+pub type Essence = Vec<(String, State, Option<Version>)>;
+
+/// A pod's name and address.
+pub(super) type Key = (String, Option<String>);
 
 /// The pods on one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,11 +183,16 @@ impl Report {
         self.pods.iter().filter(|pod| pod.state == state).count()
     }
 
+    /// Whether there is nobody, or nobody but who ends: nobody can say where that fleet is.
+    fn is_empty(&self) -> bool {
+        self.pods.iter().all(|pod| pod.state == State::Terminating)
+    }
+
     /// What follows.
     pub fn finding(&self) -> Finding {
         if self.pods.iter().any(|pod| pod.state.is_drift()) {
             Finding::Drift
-        } else if self.pods.iter().any(|pod| pod.state.is_unknown()) {
+        } else if self.is_empty() || self.pods.iter().any(|pod| pod.state.is_unknown()) {
             Finding::Incomplete
         } else {
             Finding::Fine
@@ -193,9 +206,11 @@ impl Report {
     }
 
     /// What of it is worth a message when it changes: who stands how, and where everybody should be.
-    pub fn essence(&self) -> Vec<(String, State, Option<Version>)> {
+    pub fn essence(&self) -> Essence {
         let steady = |pod: &&Verdict| !matches!(pod.state, State::InSync | State::Converging | State::Terminating);
-        self.pods.iter().filter(steady).map(|pod| (pod.name.clone(), pod.state, pod.version)).collect()
+        // Where a flapping one is at the moment is no news.
+        let version = |pod: &Verdict| pod.version.filter(|_| !pod.flaps);
+        self.pods.iter().filter(steady).map(|pod| (pod.name.clone(), pod.state, version(pod))).collect()
     }
 
     /// The finding in one sentence, without colours.
@@ -208,6 +223,9 @@ impl Report {
         };
         match self.finding() {
             Finding::Drift => format!("DRIFT: of {} {}", pods(total), list(&State::ALL)),
+            Finding::Incomplete if self.is_empty() => {
+                format!("INCOMPLETE: nobody to compare, {} terminating", counted(State::Terminating))
+            }
             Finding::Incomplete => format!("INCOMPLETE: no drift seen, but of {} {}", pods(total), list(&State::ALL)),
             Finding::Fine if counted(State::Converging) > 0 => {
                 format!("FINE: of {} {}", pods(total), list(&State::ALL))
@@ -218,18 +236,25 @@ impl Report {
 }
 
 impl Verdict {
+    /// By what it is known again in the next check.
+    pub(super) fn key(&self) -> Key {
+        (self.name.clone(), self.address.clone())
+    }
+
     /// What is known of a pod before it is judged.
     pub(super) fn of(asked: &Asked) -> Self {
         let (peer, answer) = (&asked.peer, asked.answer());
         let known = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let said = |read: fn(&super::answer::Answer) -> &String| answer.map(read).and_then(known);
+        // Whom Kubernetes knows is called as it says, whatever the pod itself claims.
+        let claimed = |read| said(read).filter(|_| !peer.is_of_kubernetes());
         Self {
-            name: said(|a| &a.pod).unwrap_or_else(|| peer.name.clone()),
+            name: claimed(|a| &a.pod).unwrap_or_else(|| peer.name.clone()),
             address: peer.url.clone(),
             url: peer.url.as_deref().map(redact_url),
-            namespace: said(|a| &a.namespace).or_else(|| peer.namespace.clone()),
-            node: said(|a| &a.node).or_else(|| peer.node.clone()),
-            component: said(|a| &a.component).or_else(|| peer.component.clone()),
+            namespace: peer.namespace.clone().or_else(|| said(|a| &a.namespace)),
+            node: peer.node.clone().or_else(|| said(|a| &a.node)),
+            component: peer.component.clone().or_else(|| said(|a| &a.component)),
             leads: asked.leads,
             state: State::Unreachable,
             since: None,
@@ -240,6 +265,7 @@ impl Verdict {
             strategy: said(|a| &a.strategy),
             source: said(|a| &a.source),
             tampered: answer.map(|a| a.tampered.clone()).unwrap_or_default(),
+            flaps: false,
             remedy: None,
         }
     }

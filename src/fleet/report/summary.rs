@@ -2,20 +2,27 @@
 
 use std::fmt::Write as _;
 
-use dagsync_core::printable;
+use dagsync_core::{Error, printable};
 
-use super::table::age;
+use super::table::{age, reference};
 use super::{Group, Report, State, Verdict, revision};
 
 /// Rows of each table, and lines for a chat.
 const ROWS: usize = 50;
 const LINES: usize = 10;
-/// Files that are named of each version.
+/// Files that are named of each version, and versions that are named in a chat.
 const FILES: usize = 5;
+const VERSIONS: usize = 5;
+/// Characters of one line for a chat.
+const LINE: usize = 300;
+/// Without width: what stands on both sides of it is no name and no link.
+const BREAK: char = '\u{200b}';
+/// Where no check was possible.
+const FAILED: &str = "FAILED: the fleet cannot be checked";
 
 /// GitHub's Markdown.
 pub fn markdown(report: &Report) -> String {
-    let mut out = format!("### dagsync drift\n\n**{}**\n\n", report.headline());
+    let mut out = format!("### dagsync drift\n\n**{}**\n\n{}\n\n", report.headline(), cell(&reference(report)));
     out.push_str("| version | revision | pods | differs |\n|---|---|---|---|\n");
     for group in report.groups.iter().take(ROWS) {
         let revision = group.revision.as_deref().map(revision).unwrap_or_default();
@@ -25,31 +32,68 @@ pub fn markdown(report: &Report) -> String {
     more(&mut out, report.groups.len());
     let told: Vec<_> = told(report).collect();
     if !told.is_empty() {
-        out.push_str("\n| state | pod | for | cause |\n|---|---|---|---|\n");
+        out.push_str("\n| state | pod | for | version | cause |\n|---|---|---|---|---|\n");
         for pod in told.iter().take(ROWS) {
             let age = pod.since.map(|since| age(report.at, since)).unwrap_or_default();
             let (name, cause) = (cell(&pod.name), cell(pod.cause.as_deref().unwrap_or_default()));
-            let _ = writeln!(out, "| {} | {name} | {age} | {cause} |", pod.state.as_str());
+            let version = pod.version.map(|version| format!("`{}`", version.short())).unwrap_or_default();
+            let _ = writeln!(out, "| {} | {name} | {age} | {version} | {cause} |", pod.state.as_str());
         }
         more(&mut out, told.len());
     }
     out
 }
 
-/// A few lines without markup, in which a chat finds nobody to notify and no link.
+/// The same of a check that failed.
+pub fn failed(error: &Error) -> String {
+    format!("### dagsync drift\n\n**{FAILED}**\n\n{}\n", cell(&error.to_string()))
+}
+
+/// A few lines for a chat.
 pub fn chat(report: &Report) -> String {
-    let mut out = format!("dagsync {}", report.headline());
     let told: Vec<_> = told(report).collect();
-    for pod in told.iter().take(LINES) {
-        let age = pod.since.map(|since| format!(" for {}", age(report.at, since))).unwrap_or_default();
-        let cause = pod.cause.as_deref().map(|cause| format!(": {}", printable(cause))).unwrap_or_default();
-        let line = format!("{} {}{age}{cause}", pod.state.as_str(), printable(&pod.name));
-        out.push_str(&format!("\n• {}", escaped(&line, &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;")])));
-    }
+    let mut lines = vec![reference(report)];
+    lines.extend(told.iter().take(LINES).map(|pod| line(report, pod)));
     if told.len() > LINES {
-        let _ = write!(out, "\nand {} more", told.len() - LINES);
+        lines.push(format!("and {} more", told.len() - LINES));
     }
-    out
+    for group in report.groups.iter().filter(|group| !group.is_reference).take(VERSIONS) {
+        let revision = group.revision.as_deref().map(|r| format!(" ({})", revision(r))).unwrap_or_default();
+        let pods = if group.pods == 1 { "1 pod".to_owned() } else { format!("{} pods", group.pods) };
+        lines.push(format!("{}{revision} on {pods}; files that differ: {}", group.version.short(), differs(group)));
+    }
+    block(&report.headline(), &lines)
+}
+
+/// The same of a check that failed.
+pub fn blind(error: &Error) -> String {
+    block(FAILED, &[error.to_string()])
+}
+
+fn line(report: &Report, pod: &Verdict) -> String {
+    let age = pod.since.map(|since| format!(" for {}", age(report.at, since))).unwrap_or_default();
+    let cause = pod.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("• {} {}{age}{cause}", pod.state.as_str(), pod.name)
+}
+
+/// What others wrote stands in a block of code.
+fn block(headline: &str, lines: &[String]) -> String {
+    let lines: Vec<_> = lines.iter().map(|line| inert(line)).collect();
+    format!("dagsync {headline}\n```\n{}\n```", lines.join("\n"))
+}
+
+/// Text that does not leave its line or its block, and in which a chat finds nobody to notify and no link.
+fn inert(text: &str) -> String {
+    let escape = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '`' => "'".to_owned(),
+        '@' => format!("@{BREAK}"),
+        c => c.to_string(),
+    };
+    let text: String = printable(text).chars().take(LINE).map(escape).collect();
+    text.replace("://", &format!(":{BREAK}//"))
 }
 
 /// The pods of which something is to be said, what is worst first.
@@ -80,15 +124,14 @@ fn more(out: &mut String, count: usize) {
     }
 }
 
-/// Text that stays text, and in its cell, whoever sent it.
+/// Text that stays text, and in its cell, whoever sent it. GitHub looks for names after it has read the Markdown.
 fn cell(text: &str) -> String {
     const MARKUP: &str = "\\|`*_[]()#<>&@!~$:";
-    let escape = |c: char| if MARKUP.contains(c) { format!("&#{};", u32::from(c)) } else { c.to_string() };
-    printable(text).chars().map(escape).collect()
-}
-
-fn escaped(text: &str, pairs: &[(char, &str)]) -> String {
-    let with =
-        |c: char| pairs.iter().find(|(from, _)| *from == c).map_or_else(|| c.to_string(), |(_, to)| (*to).to_owned());
-    text.chars().map(with).collect()
+    let escape = |c: char| match c {
+        '@' | '#' => format!("&#{};{BREAK}", u32::from(c)),
+        c if MARKUP.contains(c) => format!("&#{};", u32::from(c)),
+        c => c.to_string(),
+    };
+    let text: String = printable(text).chars().map(escape).collect();
+    text.replace("www.", "www&#46;")
 }

@@ -51,9 +51,10 @@ pub fn text(report: &Report, paint: &impl Paint) -> String {
 }
 
 /// Where everybody should be, and who says so.
-fn reference(report: &Report) -> String {
+pub(super) fn reference(report: &Report) -> String {
     let standard = &report.standard;
-    let leaders: Vec<_> = report.pods.iter().filter(|pod| pod.leads).map(|pod| printable(&pod.name)).collect();
+    let leaders: Vec<_> =
+        report.pods.iter().filter(|pod| pod.leads).take(PODS).map(|pod| printable(&pod.name)).collect();
     let by = match standard.by {
         By::Leader => format!("the leader {}", leaders.join(", ")),
         By::Head => "the newest of the source".to_owned(),
@@ -156,7 +157,7 @@ fn pod(out: &mut String, report: &Report, pod: &Verdict, word: &str, paint: &imp
 
 fn files(out: &mut String, files: &[Change], count: usize, paint: &impl Paint) {
     for Change { path, change } in files.iter().take(FILES) {
-        let line = format!("{change:8}  {path}");
+        let line = format!("{change:8}  {}", printable(path.as_str()));
         let line = match change {
             ChangeKind::Added => paint.good(&line),
             ChangeKind::Removed => paint.bad(&line),

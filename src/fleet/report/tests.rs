@@ -31,7 +31,7 @@ impl Paint for Plain {
     }
 }
 
-const HOSTILE: &str = "\u{1b}[2J<b>|`@here\n[x](http://evil)";
+const HOSTILE: &str = "\u{1b}[2J<b>|```@here <!here> @channel\n[x](http://evil) www.evil.com *_~#1 \u{202e}\u{200b}";
 
 fn change(path: &str, change: ChangeKind) -> Change {
     Change { path: TreePath::new(path).unwrap(), change }
@@ -109,14 +109,22 @@ fn nothing_that_a_pod_says_steers_a_terminal_a_page_or_a_chat() {
     let markdown = summary::markdown(&report);
     let chat = summary::chat(&report);
     for text in [&table, &markdown, &chat] {
-        assert!(text.contains("evil") && !text.contains('\u{1b}') && !text.contains("@here\n"), "{text}");
+        assert!(text.contains("evil") && !text.contains(['\u{1b}', '\u{202e}']), "{text}");
     }
-    for markup in ["<b>", "](http", "@here"] {
-        assert!(!markdown.contains(markup), "{markdown}");
+    let written = |c: &str| format!("&#{};", u32::from(c.chars().next().unwrap()));
+    for markup in ["<", "[", "]", "(", "*", "_", "~"] {
+        let ours = markdown.matches(markup).count() - markdown.matches("**").count() * 2 * usize::from(markup == "*");
+        assert!(ours == 0 && markdown.contains(&written(markup)), "{markup} in {markdown}");
+    }
+    for link in ["@here", "&#64;here", "@channel", "&#64;channel", "://", "www.", "&#35;1"] {
+        assert!(!markdown.contains(link), "{link} in {markdown}");
     }
     let rows = markdown.lines().filter(|line| line.starts_with('|'));
-    assert!(rows.clone().all(|row| matches!(row.matches('|').count(), 5)), "{markdown}");
-    assert!(!chat.contains("<b>") && chat.lines().count() == 2, "{chat}");
+    assert!(rows.clone().all(|row| matches!(row.matches('|').count(), 5 | 6)), "{markdown}");
+    for link in ["<", ">", "@here", "@channel", "://"] {
+        assert!(!chat.contains(link), "{link} in {chat}");
+    }
+    assert!(chat.matches('`').count() == 6 && chat.ends_with("\n```") && chat.lines().count() == 6, "{chat}");
 }
 
 #[test]
@@ -131,15 +139,71 @@ fn the_chat_and_the_summary_name_the_pods_that_are_not_in_sync() {
         assert!(chat.contains(line), "{chat}");
     }
     let markdown = summary::markdown(&report());
-    assert!(markdown.contains("| drifted | worker-0 | 15m | sync&#58; s3 says no |"), "{markdown}");
+    let drifted = format!("| drifted | worker-0 | 15m | `{}` | sync&#58; s3 says no |", v(1).short());
+    assert!(markdown.contains(&drifted), "{markdown}");
+    for (text, colon) in [(&chat, ":"), (&markdown, "&#58;")] {
+        let reference = format!("reference{colon} {}, r2, by the leader scheduler; grace 1m", v(2).short());
+        assert!(text.contains(&reference), "{text}");
+    }
+    let version =
+        format!("{} (r1) on 1 pod; files that differ: 2: modified dags/etl.py, removed dags/new.py", v(1).short());
+    assert!(chat.contains(&version), "{chat}");
     assert!(markdown.contains("2&#58; modified dags/etl.py"), "{markdown}");
     assert!(!markdown.contains("| api |"), "{markdown}");
+}
+
+#[test]
+fn the_chat_stays_short_whatever_a_fleet_has_to_say() {
+    let long = |n: u64| Answer {
+        last_error: Some("x".repeat(5_000)),
+        revision: Some("y".repeat(5_000)),
+        ..answer(&[(n, 900)])
+    };
+    let asked: Vec<_> = (0..2_000).map(|n| pod(&format!("{n}{}", "p".repeat(200)), long(n))).collect();
+    let mut report = judge(&asked, &Basis::Version(v(1)), Duration::ZERO, now());
+    let files = vec![change(&["d"; 100].join("/"), ChangeKind::Added); 100];
+    report.groups[1].differs = Some(Ok(Difference { count: 10_000, files }));
+    let chat = summary::chat(&report);
+    assert!(chat.chars().count() < 6_000 && chat.contains("and 1989 more"), "{chat}");
+}
+
+#[test]
+fn a_path_that_turns_the_direction_of_a_line_is_escaped_in_the_table() {
+    let mut report = report();
+    let files = vec![change("dags/a\u{202e}yp.b", ChangeKind::Added)];
+    report.groups[1].differs = Some(Ok(Difference { count: 1, files }));
+    let text = table::text(&report, &Plain);
+    assert!(text.contains("added     dags/a\\u{202e}yp.b"), "{text}");
+}
+
+#[test]
+fn a_check_that_failed_leaves_no_metric_of_one_that_did_not() {
+    let text = prometheus::failed(Some(now()));
+    let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(samples, ["dagsync_fleet_check_success 0", "dagsync_fleet_last_check_timestamp_seconds 1000000"]);
+    assert!(!prometheus::failed(None).contains("timestamp"));
+    let error = dagsync_core::Error::new(dagsync_core::ErrorKind::Timeout, "ask DNS", "no answer\n<!here>");
+    assert_eq!(
+        summary::blind(&error),
+        "dagsync FAILED: the fleet cannot be checked\n```\nask DNS: no answer\\n&lt;!here&gt;\n```"
+    );
+}
+
+#[test]
+fn files_that_were_not_compared_are_not_said_to_be_none() {
+    let metric = "dagsync_fleet_differing_files";
+    let mut report = report();
+    report.groups[1].differs = Some(Err("not compared".into()));
+    assert!(!prometheus::text(&report).contains(metric));
+    report.groups.truncate(1);
+    assert!(prometheus::text(&report).contains(&format!("\n{metric} 0\n")));
 }
 
 #[test]
 fn metrics_have_every_state_and_unique_names() {
     let text = prometheus::text(&report());
     for line in [
+        "dagsync_fleet_check_success 1",
         "dagsync_fleet_pods{state=\"drifted\"} 1",
         "dagsync_fleet_pods{state=\"missing\"} 0",
         "dagsync_fleet_versions 2",

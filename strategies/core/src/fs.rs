@@ -311,7 +311,8 @@ fn read_whole(file: File, path: &Path, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces a file in one step: whoever opens it reads the old bytes or the new, also after a power cut.
+/// Replaces a file in one step: whoever opens it reads the old bytes or the new, also after a power cut. Where that fails,
+/// nothing is left beside it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = with_suffix(path, ".tmp");
     let write = || -> std::io::Result<()> {
@@ -319,8 +320,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_data()
     };
-    write().map_err(|e| Error::io("write", &beside, e))?;
-    rename(&beside, path)
+    let written = write().map_err(|e| Error::io("write", &beside, e)).and_then(|()| rename(&beside, path));
+    written.inspect_err(|_| drop(remove_file(&beside)))
+}
+
+/// Adds to the end of a file, which need not exist.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = File::options().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(|e| Error::io("write", path, e))
 }
 
 /// Writes a file that must not be there; it is complete on disk, or refused by it, when this returns.

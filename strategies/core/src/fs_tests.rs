@@ -84,6 +84,23 @@ fn replacing_a_file_or_link_leaves_nothing_beside() {
 }
 
 #[test]
+fn a_file_that_cannot_be_replaced_leaves_nothing_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = dir.path().join("f");
+    put_folder(dir.path(), "f/in");
+    assert_eq!(write_atomic(&taken, b"x").unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_appended_stands_behind_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("f");
+    ["one", "two"].iter().for_each(|text| append(&file, text.as_bytes()).unwrap());
+    assert_eq!(read(&file, 9).unwrap().unwrap(), b"onetwo");
+}
+
+#[test]
 fn a_leftover_of_a_killed_link_swap_does_not_wedge_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("l");

@@ -95,12 +95,47 @@ impl serde::Serialize for TreePath {
     }
 }
 
-/// A name for people and logs: control characters, backslashes and bytes that are not UTF-8 are escaped.
+/// Characters that show nothing, or show what follows in another order (Unicode's `Cf`, `Zl`, `Zp` and
+/// `Default_Ignorable_Code_Point`), as first and last of each range: with them one name looks like another.
+const INVISIBLE: &[(char, char)] = &[
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+fn is_invisible(c: char) -> bool {
+    !c.is_ascii() && INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// A name for people and logs: what is escaped are control characters, characters that nobody sees or that turn the
+/// direction of what follows, backslashes, and bytes that are not UTF-8.
 pub fn printable(name: impl AsRef<OsStr>) -> String {
     let mut out = String::new();
     for chunk in name.as_ref().as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() || c == '\\' {
+            if c.is_control() || c == '\\' || is_invisible(c) {
                 out.extend(c.escape_default());
             } else {
                 out.push(c);
@@ -125,6 +160,25 @@ mod tests {
         assert_eq!(TreePath::new("a/b/c.py").unwrap().split(), ("a/b", "c.py"));
         assert_eq!(TreePath::new("c.py").unwrap().split(), ("", "c.py"));
         assert_eq!(TreePath::new("a/b/c.py").unwrap().depth(), 3);
+    }
+
+    #[test]
+    fn no_name_is_printed_that_looks_like_another() {
+        for (name, shown) in [
+            ("a\u{202e}yp.b", "a\\u{202e}yp.b"),
+            ("a\u{2066}b\u{2069}", "a\\u{2066}b\\u{2069}"),
+            ("a\u{200b}.py", "a\\u{200b}.py"),
+            ("\u{feff}a.py", "\\u{feff}a.py"),
+            ("a\u{ad}b\u{2028}c", "a\\u{ad}b\\u{2028}c"),
+            ("a\u{e0061}", "a\\u{e0061}"),
+            ("a\nb\\", "a\\nb\\\\"),
+        ] {
+            assert_eq!(printable(name), shown);
+        }
+        for seen in ["ümlaut/日本語.py", "u\u{308}", "файл – 1.py", "عربي.py", "🚀.py"] {
+            assert_eq!(printable(seen), seen);
+        }
+        assert!(INVISIBLE.is_sorted() && INVISIBLE.iter().all(|(first, last)| first <= last));
     }
 
     #[test]

@@ -96,6 +96,51 @@ fn watch_posts_what_changed_and_nothing_else() {
 }
 
 #[test]
+fn a_watch_that_goes_blind_says_so_once_and_that_it_sees_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, nobody, prom) = (Repo::with(&[("a.py", "1")]), [], folder.path().join("dagsync.prom"));
+    let (chat, gateway) = (Web::answering(|_| (200, "ok".into())), Web::answering(|_| (200, String::new())));
+    let (source, away) = (repo.file_url(), folder.path().join("away.git"));
+    let (webhook, pushgateway) = (chat.url("/s3cr3t"), gateway.url(""));
+    let args = ["--watch", "--set", "drift.interval=100ms", "--peer", "http://127.0.0.1:1", "--reference", "head"];
+    let to = ["--source", &source, "--webhook", &webhook, "--pushgateway", &pushgateway, "--prometheus-file"];
+    let mut command = command(&nobody, &[&args[..], &to, &[prom.to_str().unwrap()]].concat());
+    let log = folder.path().join("log");
+    let mut watch = Process::start(&mut command, &log);
+    let posted = |n: usize| eventually("it is posted", || chat.asked().get(n).map(|asked| asked.body.clone()));
+    let metric = |line: &str| {
+        let holds = |text: String| text.contains(&format!("\n{line}\n")).then_some(());
+        eventually(line, || holds(std::fs::read_to_string(&prom).ok()?));
+        eventually(line, || holds(gateway.asked().last()?.body.clone()));
+    };
+    assert!(posted(0).contains("INCOMPLETE"), "{:?}", chat.asked());
+    metric("dagsync_fleet_check_success 1");
+
+    std::fs::rename(repo.bare(), &away).unwrap();
+    let blind: serde_json::Value = serde_json::from_str(&posted(1)).unwrap();
+    assert_eq!(blind["finding"], "failed");
+    assert!(blind["text"].as_str().unwrap().contains("the fleet cannot be checked"), "{blind}");
+    metric("dagsync_fleet_check_success 0");
+    let text = std::fs::read_to_string(&prom).unwrap();
+    assert!(
+        !text.contains("dagsync_fleet_pods") && text.contains("dagsync_fleet_last_check_timestamp_seconds"),
+        "{text}"
+    );
+    lint(&text);
+    let (pushed, seen) = (|| gateway.asked().len(), gateway.asked().len());
+    eventually("it looks again and again", || (pushed() > seen + 3).then_some(()));
+    assert_eq!(chat.asked().len(), 2, "that it is blind is posted once");
+
+    std::fs::rename(&away, repo.bare()).unwrap();
+    assert!(posted(2).contains("INCOMPLETE"), "{:?}", chat.asked());
+    metric("dagsync_fleet_check_success 1");
+    watch.signal(Signal::TERM);
+    assert_eq!((watch.wait().code(), chat.asked().len()), (Some(0), 3));
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("prefer --webhook-file") && !log.contains("s3cr3t"), "{log}");
+}
+
+#[test]
 fn metrics_are_pushed_and_written_as_prometheus_reads_them_and_the_summary_as_github_does() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -105,7 +150,7 @@ fn metrics_are_pushed_and_written_as_prometheus_reads_them_and_the_summary_as_gi
     two.start_on(&other.version());
     let gateway = Web::answering(|_| (200, String::new()));
     let (prom, summary, version) = (at("dagsync.prom"), at("summary.md"), repo.version());
-    std::fs::write(&prom, "old").unwrap();
+    [&prom, &summary].iter().for_each(|file| std::fs::write(file, "old\n").unwrap());
     let (pushgateway, reference) = (gateway.url("/base/"), ["--reference", &version, "--pushgateway"]);
     let files = [&pushgateway, "--prometheus-file", &prom, "--summary", &summary];
     check(&[&one, &two], &[&reference[..], &files].concat()).ended(1, &["1 drifted, 1 in-sync"]);
@@ -117,10 +162,15 @@ fn metrics_are_pushed_and_written_as_prometheus_reads_them_and_the_summary_as_gi
     );
     lint(&text);
     let pushed = gateway.asked().remove(0);
-    assert_eq!((pushed.method.as_str(), pushed.path.as_str()), ("PUT", "/base/metrics/job/dagsync_drift"));
+    assert_eq!((pushed.method.as_str(), pushed.path.as_str()), ("PUT", "/base/metrics/job/dagsync_fleet"));
     assert_eq!(pushed.body, text);
     let summary = std::fs::read_to_string(&summary).unwrap();
-    assert!(summary.contains("| drifted | airflow-two-0 |") && summary.contains("modified a.py"), "{summary}");
+    assert!(
+        summary.starts_with("old\n")
+            && summary.contains("| drifted | airflow-two-0 |")
+            && summary.contains("modified a.py"),
+        "{summary}"
+    );
     assert!(std::fs::read_dir(folder.path()).unwrap().count() == 2, "nothing is left beside them");
 }
 
