@@ -24,10 +24,10 @@ COMBINATIONS = [
     "values volume airflow-2",
     "values git kubernetes-executor pin-workers",
     "values image kubernetes-executor pin-workers",
-    "values git plain-sidecars",
-    "values image plain-sidecars",
-    "values git plain-sidecars airflow-2",
-    "values git plain-sidecars kubernetes-executor pin-workers",
+    "values plain-sidecars git",
+    "values plain-sidecars image",
+    "values plain-sidecars git airflow-2",
+    "values plain-sidecars git kubernetes-executor pin-workers",
     "git-sync",
 ]
 HELM = next(at for at in (pathlib.Path(folder) / "bin/helm" for folder in sys.path) if at.exists())
