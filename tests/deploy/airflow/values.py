@@ -1,5 +1,6 @@
 """The files of values for the official chart: how they are combined, rendered and read. Shared by both checks beside it."""
 
+import functools
 import json
 import pathlib
 import re
@@ -37,11 +38,18 @@ KUBERNETES = [v for v in kubernetes_validate.utils.all_versions() if tuple(map(i
 
 def strictly(document, where):
     """No Kubernetes may find an unknown key, or a wrong value, in this object."""
+    wrong = _wrong(json.dumps(document, sort_keys=True))
+    assert not wrong, f"{where}, {wrong}"
+
+
+@functools.cache
+def _wrong(document):
     for version in KUBERNETES:
         try:
-            kubernetes_validate.validate(document, version, strict=True)
+            kubernetes_validate.validate(json.loads(document), version, strict=True)
         except kubernetes_validate.ValidationError as error:
-            raise AssertionError(f"{where}, Kubernetes {version}: {error.path}: {error.message}") from None
+            return f"Kubernetes {version}: {error.path}: {error.message}"
+    return None
 
 
 def read(name):
