@@ -1,0 +1,189 @@
+"""The body of tests/deploy/airflow/check."""
+
+import copy
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+import yaml
+from values import AIRFLOW, COMBINATIONS, DEPLOY, HELM, accepted, config_map, containers, documents, files_of, helm, read, strictly
+
+BIN = os.environ["BIN"]
+CHARTS = "https://airflow.apache.org"
+DEFAULT = ["1.18.0", "^1"]
+#: Whose pods must have dagsync. The official chart makes either of the last two.
+COMPONENTS = {"scheduler", "dag-processor", "triggerer", "worker", "api-server", "webserver"}
+
+
+def fetch(chart, folder):
+    if pathlib.Path(chart).is_dir():
+        return pathlib.Path(chart)
+    pull = [str(HELM), "pull", "airflow", "--repo", CHARTS, "--version", chart, "--untar", "--untardir", str(folder)]
+    ended = subprocess.run(pull, text=True, capture_output=True, check=False)
+    if ended.returncode != 0:
+        sys.exit(f"cannot get version {chart} of the chart from {CHARTS}: {ended.stderr.strip()}\nname a folder that holds it")
+    return folder / "airflow"
+
+
+def render(chart, files):
+    return settled(helm("template airflow", chart, files))
+
+
+def settled(text):
+    """Without what is made at random, or of a whole other text: its change is no sign that a value is read."""
+    return re.sub(r"(?m)^.*(fernet-key|secret-key|password|jwt-secret|connection|webserver-secret|checksum/).*$", "", text)
+
+
+def templates(document):
+    """Name and pod template of whatever runs pods, and that of the KubernetesExecutor."""
+    if document["kind"] == "ConfigMap" and "pod_template_file.yaml" in (document.get("data") or {}):
+        yield "pod template", yaml.safe_load(document["data"]["pod_template_file.yaml"])
+    template = (document.get("spec") or {}).get("template")
+    if template and document["kind"] in ("Deployment", "StatefulSet"):
+        yield document["metadata"]["name"], template
+
+
+def check_pods(rendered, combination, folder):
+    """Every component has dagsync, in the way that was asked for, and the binary takes what it is given."""
+    parts, seen = combination.split(), set()
+    for document in rendered:
+        for name, template in templates(document):
+            if name == "pod template":
+                strictly(template, f"{combination}, pod template")
+            component = template["metadata"]["labels"].get("component")
+            found = [c for c in containers(template["spec"]) if c["name"] in ("dagsync", "dagsync-init")]
+            for container in found:
+                accepted(BIN, container, config_map(rendered), folder)
+            if found:
+                seen.add("pod template" if name == "pod template" else component)
+                kinds = [(c["name"], c.get("restartPolicy")) for c in found]
+                if "kubernetes-executor" in parts and name == "pod template":
+                    assert kinds == [("dagsync-init", None)], f"{combination}, {name}: {kinds}"
+                elif "plain-sidecars" in parts:
+                    assert kinds == [("dagsync-init", None), ("dagsync", None)], f"{combination}, {name}: {kinds}"
+                else:
+                    assert kinds == [("dagsync", "Always")], f"{combination}, {name}: {kinds}"
+    wanted = {"scheduler", "dag-processor", "triggerer", "pod template" if "kubernetes-executor" in parts else "worker"}
+    wanted |= {"webserver"} if "airflow-2" in parts else set() if "image" in parts else {"api-server"}
+    assert seen == wanted, f"{combination}: dagsync is in {sorted(seen)}, not in {sorted(wanted)}"
+
+
+def leaves(tree, path=()):
+    """Paths to what is neither a map nor empty. A list is one: what is in it is Kubernetes', or dagsync's, and checked by them."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def changed(tree, path):
+    """The tree without a leaf, and with another value there."""
+    for how in ("without", "other"):
+        copied = copy.deepcopy(tree)
+        at = copied
+        for key in path[:-1]:
+            at = at[key]
+        value = at.pop(path[-1])
+        if how == "other":
+            if isinstance(value, (bool, list)):
+                at[path[-1]] = (not value) if isinstance(value, bool) else []
+            else:
+                at[path[-1]] = value + 1 if isinstance(value, int) else f"{value}x"
+        yield copied
+
+
+def is_read(chart, name, path, tree, usual):
+    for combination in (c for c in COMBINATIONS if name in c.split()):
+        for other in changed(tree, path):
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+                yaml.safe_dump(other, file)
+                file.flush()
+                files = [file.name if at == AIRFLOW / f"{name}.yaml" else at for at in files_of(combination)]
+                try:
+                    if render(chart, files) != usual[combination]:
+                        return True
+                except AssertionError as error:
+                    # The chart's schema says nothing of who reads it; a template that fails over it has read it.
+                    if "execution error at" in str(error):
+                        return True
+    return False
+
+
+def dead(chart, name, usual, tree=None):
+    tree = tree or read(name)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        paths = list(leaves(tree))
+        answers = pool.map(lambda path: is_read(chart, name, path, tree, usual), paths)
+        return [".".join(path) for path, answer in zip(paths, answers) if not answer], len(paths)
+
+
+def check_unknown(chart):
+    """A key that the chart does not know is an error of its own schema, or found dead."""
+    tree = read("git")
+    tree["scheduler"] = {"noSuchKey": 1}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(tree, file)
+        file.flush()
+        try:
+            helm("template airflow", chart, [*files_of("values"), file.name])
+        except AssertionError as error:
+            assert "noSuchKey" in str(error), error
+        else:
+            raise AssertionError("the chart took scheduler.noSuchKey")
+
+
+def check_chart(chart):
+    version = yaml.safe_load((chart / "Chart.yaml").read_text())["version"]
+    usual = {}
+    for combination in COMBINATIONS:
+        helm("lint", chart, files_of(combination))
+        text = helm("template airflow", chart, files_of(combination))
+        usual[combination], rendered = settled(text), documents(text)
+        for document in rendered:
+            strictly(document, f"airflow-{version}, {combination}, {document['kind']} {document['metadata']['name']}")
+        if combination != "git-sync":
+            with tempfile.TemporaryDirectory() as folder:
+                check_pods(rendered, combination, pathlib.Path(folder))
+        print(f"airflow-{version}, {combination}: {len(rendered)} objects", flush=True)
+    check_unknown(chart)
+    unread, _ = dead(chart, "git", usual, {**read("git"), "noSuchKey": {"a": 1}})
+    assert unread == ["noSuchKey.a"], f"of git.yaml and a key that nothing reads, dead are {unread}"
+    for name in dict.fromkeys(" ".join(COMBINATIONS).split()):
+        unread, number = dead(chart, name, usual)
+        assert not unread, f"airflow-{version}: nothing reads {unread} of {name}.yaml"
+        print(f"airflow-{version}, {name}.yaml: {number} values, all read", flush=True)
+
+
+def check_flux(chart):
+    """The values of the HelmRelease too."""
+    release = next(d for d in documents((DEPLOY / "flux/airflow.yaml").read_text()))
+    inline = release["spec"]["values"]
+    files = [AIRFLOW / source["valuesKey"] for source in release["spec"]["valuesFrom"]]
+    for path in [None, *leaves(inline)]:
+        trees = [inline] if path is None else list(changed(inline, path))
+        texts = []
+        for tree in trees:
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+                yaml.safe_dump(tree, file)
+                file.flush()
+                texts.append(render(chart, [*files, file.name]))
+        if path is None:
+            usual = texts[0]
+        else:
+            assert any(text != usual for text in texts), f"nothing reads {'.'.join(path)} of flux/airflow.yaml"
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        for number, given in enumerate(sys.argv[1:] or DEFAULT):
+            chart = fetch(given, pathlib.Path(folder) / str(number))
+            check_chart(chart)
+            check_flux(chart)
+
+
+main()
