@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use dagsync_core::Result;
 use serde::Deserialize;
+use url::Url;
 
 use super::Bind;
 use super::model::{Config, address, empty_is_none};
@@ -20,6 +21,9 @@ pub struct ClientSettings {
     pub cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub key_file: Option<PathBuf>,
+    /// The daemons that the settings name: leaders and listed peers, other than what DNS and Kubernetes find.
+    #[serde(skip)]
+    pub named: Vec<Url>,
 }
 
 /// The HTTP listener.
@@ -77,6 +81,12 @@ pub struct PushHooks {
     pub gitlab_token_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub generic_secret_file: Option<PathBuf>,
+}
+
+/// The daemons that somebody wrote down.
+pub(super) fn named(config: &Config) -> Vec<Url> {
+    let listed = config.target.leader.iter().chain(&config.fleet.peers);
+    listed.filter_map(|url| Url::parse(url).ok()).collect()
 }
 
 /// What belongs together and may not be set alone.
