@@ -192,9 +192,9 @@ async fn sync(State(endpoints): Shared) -> Response {
 }
 
 async fn page(State(endpoints): Shared) -> Response {
-    let fleet = endpoints.fleet.look().await;
+    let look = endpoints.fleet.look().await;
     let status = endpoints.board.read();
-    let page = page::render(&status, fleet.as_deref(), SystemTime::now());
+    let page = page::render(&status, look.as_ref(), SystemTime::now());
     ([(header::CONTENT_SECURITY_POLICY, page::POLICY.as_str())], Html(page)).into_response()
 }
 
