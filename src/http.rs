@@ -92,7 +92,7 @@ pub fn routes(places: usize, git_sync: bool) -> Vec<Route> {
     let get = |path, guard, handler| Route { method: Method::GET, path, guard, handler };
     let post = |path, guard, handler| Route { method: Method::POST, path, guard, handler };
     let target = routing::get(target::answer).layer(Extension(target::Waiting::new(places)));
-    let manifest = routing::get(manifest::answer).layer(Extension(manifest::Turns::new()));
+    let manifest = routing::get(manifest::answer).layer(Extension(manifest::Shelf::new()));
     let event = routing::post(hooks::receive).layer(Extension(hooks::Inbox::new()));
     let mut routes = vec![
         get("/livez", Guard::Open, routing::get(livez)),
