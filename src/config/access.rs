@@ -1,6 +1,7 @@
 //! Who may ask this daemon for what, and how it asks others.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dagsync_core::Result;
 use serde::Deserialize;
@@ -21,9 +22,10 @@ pub struct ClientSettings {
     pub cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub key_file: Option<PathBuf>,
-    /// The daemons that the settings name: leaders and listed peers, other than what DNS and Kubernetes find.
+    /// The daemons that the settings name: leaders and listed peers, other than what DNS and Kubernetes find. Shared, because every
+    /// one of thousands of clients has these settings.
     #[serde(skip)]
-    pub named: Vec<Url>,
+    pub named: Arc<[Url]>,
 }
 
 /// The HTTP listener.
@@ -84,7 +86,7 @@ pub struct PushHooks {
 }
 
 /// The daemons that somebody wrote down.
-pub(super) fn named(config: &Config) -> Vec<Url> {
+pub(super) fn named(config: &Config) -> Arc<[Url]> {
     let listed = config.target.leader.iter().chain(&config.fleet.peers);
     listed.filter_map(|url| Url::parse(url).ok()).collect()
 }
