@@ -1,13 +1,14 @@
 //! Asks another dagsync over HTTP: bounded in time, size and redirects.
 
 mod pinned;
+mod token;
 
 use std::path::Path;
 use std::time::Duration;
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Manifest, Result, Revision, Version, blocking, fs, printable};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use dagsync_core::{Error, ErrorKind, Manifest, Result, Revision, Version, printable, secret};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -20,12 +21,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 3;
 const MAX_STATUS: usize = 1 << 20;
 const MAX_TARGET: usize = 64 << 10;
-const MAX_TOKEN: u64 = 4096;
 /// The longest name of a revision that another daemon is believed.
 const MAX_TEXT: usize = 1024;
 /// Leaders that follow each other, at the most.
 const MAX_CHAIN: usize = 16;
-const MAX_PEM: u64 = 4 << 20;
 /// More than the default limits allow for a tree whose paths have the usual length.
 const MAX_MANIFEST: usize = 128 << 20;
 
@@ -36,6 +35,8 @@ pub struct Client {
     settings: ClientSettings,
     base: Url,
     idle: usize,
+    /// Somebody wrote its URL down; the others were found.
+    is_named: bool,
 }
 
 /// Where a daemon is, for those who follow it: the JSON of `/v1/target`.
@@ -78,10 +79,11 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Config`] when the URL or a certificate cannot be read.
     pub fn new(url: &str, settings: &ClientSettings) -> Result<Self> {
-        Self::keeping(usize::MAX, url, settings)
+        Ok(Self { is_named: true, ..Self::keeping(usize::MAX, url, settings)? })
     }
 
-    /// The same for who asks many daemons once: no connection is kept.
+    /// The same for who asks many daemons once: no connection is kept, and those that nobody named are not sent the token
+    /// by plain HTTP.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -103,12 +105,8 @@ impl Client {
     pub fn of_this_pod(url: &str, certificate: &Path, settings: &ClientSettings) -> Result<Self> {
         let base = Self::base(url)?;
         let http = builder(base.scheme()).no_proxy();
-        Self::built(
-            http.tls_backend_preconfigured(pinned::trusting(certificate, settings)?),
-            base,
-            settings,
-            usize::MAX,
-        )
+        let http = http.tls_backend_preconfigured(pinned::trusting(certificate, settings)?);
+        Self::built(http, base, settings, usize::MAX)
     }
 
     fn built(http: reqwest::ClientBuilder, base: Url, settings: &ClientSettings, idle: usize) -> Result<Self> {
@@ -116,10 +114,10 @@ impl Client {
         let http = http.build().map_err(|e| {
             Error::new(ErrorKind::Config, "start HTTP client", "TLS cannot be set up").with_source(e.without_url())
         })?;
-        Ok(Self { http, settings: settings.clone(), base, idle })
+        Ok(Self { http, settings: settings.clone(), base, idle, is_named: false })
     }
 
-    /// The same for another daemon, with whatever can be shared.
+    /// The same for another of many daemons, with whatever can be shared.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -128,7 +126,7 @@ impl Client {
         if base.scheme() != self.base.scheme() {
             return Self::keeping(self.idle, url, &self.settings);
         }
-        Ok(Self { base, ..self.clone() })
+        Ok(Self { base, is_named: false, ..self.clone() })
     }
 
     fn base(url: &str) -> Result<Url> {
@@ -214,11 +212,7 @@ impl Client {
 
     async fn answer(&self, operation: &'static str, request: RequestBuilder, max: usize) -> Result<Vec<u8>> {
         let failed = |e: reqwest::Error| self.transport(operation, e);
-        let request = match self.token(operation).await? {
-            Some(token) => request.header(AUTHORIZATION, token),
-            None => request,
-        };
-        let mut response = request.send().await.map_err(failed)?;
+        let mut response = self.send(operation, request).await?;
         if !response.status().is_success() {
             return Err(self.refused(operation, response.status()));
         }
@@ -233,19 +227,27 @@ impl Client {
         Ok(body)
     }
 
-    /// The token as it is now.
-    async fn token(&self, operation: &'static str) -> Result<Option<HeaderValue>> {
-        let Some(file) = self.settings.token_file.clone() else { return Ok(None) };
-        let bad = |what: &str| Error::new(ErrorKind::Config, operation, format!("client.token_file {what}"));
-        let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, MAX_TOKEN)).await?;
-        let read = read.ok_or_else(|| bad("does not exist"))?;
-        // A daemon's own file may hold the next token, or the one before, in further lines.
-        let mut lines = read.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-        let token = lines.find(|line| !line.is_empty()).ok_or_else(|| bad("is empty"))?;
-        let mut value =
-            HeaderValue::from_bytes(&[b"Bearer ", token].concat()).map_err(|_| bad("holds what cannot be a token"))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+    /// Sends a request; with the token only to who wants one.
+    async fn send(&self, operation: &'static str, request: RequestBuilder) -> Result<Response> {
+        let failed = |e: reqwest::Error| self.transport(operation, e);
+        let file = self.settings.token_file.as_deref().filter(|_| self.may_have_token());
+        let (Some(file), Some(again)) = (file, request.try_clone()) else {
+            return request.send().await.map_err(failed);
+        };
+        if !token::is_wanted_by(&self.base) {
+            let response = request.send().await.map_err(failed)?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            token::note_wanted_by(&self.base);
+        }
+        let token = token::bearer(file).await?;
+        again.header(AUTHORIZATION, token).send().await.map_err(failed)
+    }
+
+    /// Whether the token is not read on its way, or goes where somebody wants it to go.
+    fn may_have_token(&self) -> bool {
+        self.is_named || token::may_go_to(&self.base, &self.settings.named)
     }
 
     /// A path of the base stays: a daemon may stand behind a proxy's prefix.
@@ -287,6 +289,9 @@ impl Client {
             (StatusCode::UNAUTHORIZED, None) => {
                 error.with_hint("the daemon wants a token: set client.token_file (DAGSYNC_CLIENT__TOKEN_FILE)")
             }
+            (StatusCode::UNAUTHORIZED, Some(_)) if !self.may_have_token() => error.with_hint(
+                "it wants a token; client.token_file is not sent by plain HTTP to a discovered pod: set fleet.scheme https",
+            ),
             (StatusCode::UNAUTHORIZED, Some(_)) => {
                 error.with_hint("the token of client.token_file is none of the daemon's http.token_file")
             }
@@ -310,25 +315,25 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 /// Trusts and shows what the settings say.
 fn trust(mut http: reqwest::ClientBuilder, settings: &ClientSettings) -> Result<reqwest::ClientBuilder> {
-    let bad = |name: &str, what: &str| Error::new(ErrorKind::Config, "read certificates", format!("{name} {what}"));
-    let read = |name: &str, path: &Path| fs::read(path, MAX_PEM)?.ok_or_else(|| bad(name, "does not exist"));
+    let bad = |what: &str| Error::new(ErrorKind::Config, "read certificates", what);
     if let Some(path) = &settings.ca_file {
-        let certificates = reqwest::Certificate::from_pem_bundle(&read("client.ca_file", path)?).unwrap_or_default();
+        let pem = secret::pem("client.ca_file", path)?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
         if certificates.is_empty() {
-            return Err(bad("client.ca_file", "holds no certificate in PEM"));
+            return Err(bad("client.ca_file holds no certificate in PEM"));
         }
         http = http.tls_certs_merge(certificates);
     }
     match (&settings.cert_file, &settings.key_file) {
         (None, None) => Ok(http),
         (Some(cert), Some(key)) => {
-            let pem = [read("client.cert_file", cert)?, b"\n".to_vec(), read("client.key_file", key)?].concat();
+            let pem = secret::identity(("client.cert_file", cert), ("client.key_file", key))?;
             // What is wrong with a key is not quoted.
             let identity = reqwest::Identity::from_pem(&pem)
-                .map_err(|_| bad("client.cert_file and client.key_file", "are no certificate and key in PEM"))?;
+                .map_err(|_| bad("client.cert_file and client.key_file are no certificate and key in PEM"))?;
             Ok(http.identity(identity))
         }
-        _ => Err(bad("client.cert_file and client.key_file", "are of use only together")),
+        _ => Err(bad("client.cert_file and client.key_file are of use only together")),
     }
 }
 

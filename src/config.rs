@@ -36,8 +36,9 @@ pub fn load(registry: &Registry, inputs: &Inputs) -> Result<Loaded> {
     let table = Table::new(registry);
     let layers = layers::read(&table, inputs)?;
     let settings = loaded::merge(&table, layers.values)?;
-    let config = check::typed(&settings)?;
+    let mut config = check::typed(&settings)?;
     check::validate(&config, &settings)?;
+    config.client.named = access::named(&config);
     let mut warnings = layers.warnings;
     warnings.extend(check::secrets(&settings)?);
     Ok(Loaded { config, settings, warnings, registry: registry.clone() })

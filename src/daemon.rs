@@ -77,6 +77,8 @@ async fn listen(
         places: http::room(),
         fleet: FleetBoard::default(),
     };
+    let access = endpoints.access.clone();
+    tokio::spawn(async move { access.inspect().await });
     let interrupt = Interrupt::new(token.clone(), None);
     tokio::spawn(fleet::watch::keep(config.clone(), endpoints.fleet.clone(), interrupt));
     if let Some(bind) = &probe_bind {

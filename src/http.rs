@@ -92,7 +92,7 @@ pub fn routes(places: usize, git_sync: bool) -> Vec<Route> {
     let get = |path, guard, handler| Route { method: Method::GET, path, guard, handler };
     let post = |path, guard, handler| Route { method: Method::POST, path, guard, handler };
     let target = routing::get(target::answer).layer(Extension(target::Waiting::new(places)));
-    let manifest = routing::get(manifest::answer).layer(Extension(manifest::Turns::new()));
+    let manifest = routing::get(manifest::answer).layer(Extension(manifest::Shelf::new()));
     let event = routing::post(hooks::receive).layer(Extension(hooks::Inbox::new()));
     let mut routes = vec![
         get("/livez", Guard::Open, routing::get(livez)),
@@ -192,9 +192,9 @@ async fn sync(State(endpoints): Shared) -> Response {
 }
 
 async fn page(State(endpoints): Shared) -> Response {
-    let fleet = endpoints.fleet.look().await;
+    let look = endpoints.fleet.look().await;
     let status = endpoints.board.read();
-    let page = page::render(&status, fleet.as_deref(), SystemTime::now());
+    let page = page::render(&status, look.as_ref(), SystemTime::now());
     ([(header::CONTENT_SECURITY_POLICY, page::POLICY.as_str())], Html(page)).into_response()
 }
 

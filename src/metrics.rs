@@ -50,6 +50,7 @@ pub struct Metrics {
     push_events: Family<Labels, Counter>,
     refused: Family<Labels, Counter>,
     reloads: Family<Labels, Counter>,
+    certificate: Family<Labels, Gauge<f64, AtomicU64>>,
     operations: Family<Labels, Counter>,
     failures: Gauge,
     ready: Gauge,
@@ -95,6 +96,7 @@ impl Default for Metrics {
             push_events: register(r, "dagsync_push_events_total", Family::default()),
             refused: register(r, "dagsync_http_refused_total", Family::default()),
             reloads: register(r, "dagsync_http_certificate_reloads_total", Family::default()),
+            certificate: register(r, "dagsync_http_certificate_expiry_timestamp_seconds", Family::default()),
             operations: register(r, "dagsync_operations_total", Family::default()),
             failures: register(r, "dagsync_consecutive_failures", Gauge::default()),
             ready: register(r, "dagsync_ready", Gauge::default()),
@@ -219,6 +221,14 @@ impl Metrics {
     /// Counts a certificate that changed: `success` or `error`.
     pub fn reloaded_certificate(&self, result: &'static str) {
         self.reloads.get_or_create(&vec![("result", result)]).inc();
+    }
+
+    /// Notes when the listener's certificate expires. Without one there is no series, so that nothing seems to have expired.
+    pub fn certificate_expires(&self, at: Option<SystemTime>) {
+        self.certificate.clear();
+        if at.is_some() {
+            self.certificate.get_or_create(&Vec::new()).set(seconds(at));
+        }
     }
 
     /// The exposition in OpenMetrics text format, with gauges as `status` has them.

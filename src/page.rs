@@ -1,6 +1,7 @@
 //! The status page for people: one document without scripts and without anything from elsewhere. What it shows was
 //! written by others, so everything is escaped.
 
+mod board;
 mod fleet;
 mod pod;
 
@@ -14,11 +15,13 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::status::{Status, SyncState};
 
-pub use fleet::{Fleet, FleetBoard, FleetPod};
+pub use board::{Fleet, FleetBoard, Look};
 
 const STYLE: &str = include_str!("page/style.css");
 /// Seconds after which a browser asks again.
 const REFRESH: u64 = 30;
+/// The same while the fleet is asked.
+const SOON: u64 = 3;
 
 /// Nothing is loaded and nothing is run; the style is known by its hash.
 pub static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -29,8 +32,9 @@ pub static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The page of a pod, and of its fleet where that is known.
-pub fn render(status: &Status, fleet: Option<&Fleet>, now: SystemTime) -> String {
+/// The page of a pod, and of its fleet where it has one.
+pub fn render(status: &Status, look: Option<&Look>, now: SystemTime) -> String {
+    let refresh = if look.is_some_and(|look| look.is_asked) { SOON } else { REFRESH };
     let title = format!("{} · {} · dagsync", status.state.as_str(), printable(&status.pod));
     let page = html! {
         (DOCTYPE)
@@ -39,7 +43,7 @@ pub fn render(status: &Status, fleet: Option<&Fleet>, now: SystemTime) -> String
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="refresh" content=(REFRESH);
+                meta http-equiv="refresh" content=(refresh);
                 title { (title) }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) }
@@ -49,12 +53,12 @@ pub fn render(status: &Status, fleet: Option<&Fleet>, now: SystemTime) -> String
                 main {
                     (pod::troubles(status, now))
                     (pod::facts(status, now))
-                    @if let Some(fleet) = fleet { (fleet::section(fleet, now)) }
+                    @if let Some(look) = look { (fleet::section(look, now)) }
                     (pod::history(status, now))
                 }
                 footer {
                     "dagsync " (status.dagsync_version) " · as of " (time(now)) " · "
-                    a href="/v1/status" { "JSON" } " · " a href="/metrics" { "metrics" }
+                    a href="v1/status" { "JSON" } " · " a href="metrics" { "metrics" }
                 }
             }
         }

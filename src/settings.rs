@@ -235,8 +235,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         "http.bind",
         Kind::Text,
-        "0.0.0.0:8466",
-        "Where the HTTP listener listens: an address or name and a port, or `:8466` for every address; empty: nowhere.",
+        ":8466",
+        "Where the HTTP listener listens: an address or name and a port, without a host every address; empty: nowhere.",
     ),
     Setting::new(
         "http.probe_bind",

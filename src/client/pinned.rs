@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dagsync_core::{Error, ErrorKind, Result, fs};
+use dagsync_core::{Error, ErrorKind, Result, secret};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use super::MAX_PEM;
 use crate::config::ClientSettings;
 
 #[derive(Debug)]
@@ -31,21 +30,17 @@ pub(super) fn trusting(file: &Path, settings: &ClientSettings) -> Result<ClientC
         return Ok(builder.with_no_client_auth());
     };
     // What is wrong with a key is not quoted.
-    let key = PrivateKeyDer::from_pem_slice(&read("client.key_file", key)?)
+    let key = PrivateKeyDer::from_pem_slice(&secret::pem("client.key_file", key)?)
         .map_err(|_| bad("client.key_file holds no key in PEM"))?;
     let chain = certificates("client.cert_file", chain)?;
     builder.with_client_auth_cert(chain, key).map_err(unusable)
 }
 
 fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = read(setting, path)?;
+    let pem = secret::pem(setting, path)?;
     let read: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = read.ok().filter(|list| !list.is_empty());
     found.ok_or_else(|| bad(&format!("{setting} holds no certificate in PEM")))
-}
-
-fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
-    fs::read(path, MAX_PEM)?.ok_or_else(|| bad(&format!("{setting} does not exist")))
 }
 
 fn bad(message: &str) -> Error {

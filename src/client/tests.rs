@@ -1,5 +1,7 @@
+use std::sync::{Arc, Mutex};
+
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 use dagsync_core::{Digest, Entry, TreePath};
 
@@ -60,4 +62,92 @@ async fn a_daemon_that_is_not_there_is_named_without_its_password() {
     for bad in ["10.0.0.7:8466", "ftp://x", "http://"] {
         assert_eq!(Client::new(bad, &ClientSettings::default()).unwrap_err().kind(), ErrorKind::Config, "{bad}");
     }
+}
+
+/// What a daemon was shown, one request after the other.
+type Shown = Arc<Mutex<Vec<Option<String>>>>;
+
+/// A daemon that wants a token, or does not.
+async fn daemon(wants: bool) -> (u16, Shown) {
+    crate::install_crypto();
+    let shown = Shown::default();
+    let noted = shown.clone();
+    let answer = move |headers: HeaderMap| async move {
+        let given = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+        noted.lock().unwrap().push(given.clone());
+        let is_admitted = !wants || given.as_deref() == Some("Bearer the-token-of-all-pods");
+        (if is_admitted { StatusCode::OK } else { StatusCode::UNAUTHORIZED }, "{}")
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    (port, shown)
+}
+
+fn with_token(named: &[String]) -> (ClientSettings, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "the-token-of-all-pods\n").unwrap();
+    let named = named.iter().map(|url| Url::parse(url).unwrap()).collect();
+    (ClientSettings { token_file: Some(file.path().to_owned()), named, ..ClientSettings::default() }, file)
+}
+
+/// An address that leads to this host and is not of the loopback interface, as far as its name tells.
+fn elsewhere(port: u16) -> String {
+    format!("http://0.0.0.0:{port}")
+}
+
+#[tokio::test]
+async fn a_discovered_pod_is_not_sent_the_token_by_plain_http() {
+    let (port, shown) = daemon(true).await;
+    let (settings, _file) = with_token(&[]);
+    let client = Client::of_many(&elsewhere(port), &settings).unwrap();
+    for error in [client.status().await.map(drop), client.sync().await] {
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+        let says = "client.token_file is not sent by plain HTTP to a discovered pod: set fleet.scheme https";
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let named = Client::new("http://leader.invalid:8466", &settings).unwrap();
+    assert!(named.beside(&elsewhere(port)).unwrap().status().await.is_err(), "a name is no pass for others");
+    assert!(shown.lock().unwrap().iter().all(Option::is_none), "{shown:?}");
+}
+
+#[tokio::test]
+async fn who_wants_no_token_is_sent_none() {
+    let (port, shown) = daemon(false).await;
+    let (settings, _file) = with_token(&[elsewhere(port)]);
+    for client in [Client::new(&elsewhere(port), &settings), Client::of_many(&elsewhere(port), &settings)] {
+        client.unwrap().status().await.unwrap();
+    }
+    assert_eq!(*shown.lock().unwrap(), [None, None]);
+}
+
+#[tokio::test]
+async fn who_wants_the_token_and_was_named_is_sent_it_and_remembered() {
+    for how in 0..3 {
+        let (port, shown) = daemon(true).await;
+        let url = if how == 2 { format!("http://127.0.0.1:{port}") } else { elsewhere(port) };
+        let (settings, _file) = with_token(if how == 1 { std::slice::from_ref(&url) } else { &[] });
+        let client = if how == 0 { Client::new(&url, &settings) } else { Client::of_many(&url, &settings) };
+        let client = client.unwrap();
+        client.status().await.unwrap();
+        client.status().await.unwrap();
+        let shown: Vec<bool> = shown.lock().unwrap().iter().map(Option::is_some).collect();
+        assert_eq!(shown, [false, true, true], "{how}: it is asked without once");
+    }
+}
+
+#[test]
+fn by_tls_the_token_may_go_to_whoever_was_found() {
+    let may_go_to = |url: &str, named: &[&str]| {
+        let named: Vec<_> = named.iter().map(|url| Url::parse(url).unwrap()).collect();
+        token::may_go_to(&Url::parse(url).unwrap(), &named)
+    };
+    for url in ["https://10.0.0.7:8466", "http://localhost:1", "http://[::1]:1", "http://127.8.0.1"] {
+        assert!(may_go_to(url, &[]), "{url}");
+    }
+    for url in ["http://10.0.0.7:8466", "http://localhost.evil:1", "http://[fd00::7]:8466"] {
+        assert!(!may_go_to(url, &["http://10.0.0.7:8467", "https://10.0.0.7:8466", "http://fd00:8466"]), "{url}");
+    }
+    assert!(may_go_to("http://leader:8466", &["http://LEADER:8466/prefix"]), "an origin, not a path");
 }

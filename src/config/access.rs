@@ -1,9 +1,11 @@
 //! Who may ask this daemon for what, and how it asks others.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dagsync_core::Result;
 use serde::Deserialize;
+use url::Url;
 
 use super::Bind;
 use super::model::{Config, address, empty_is_none};
@@ -20,6 +22,10 @@ pub struct ClientSettings {
     pub cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub key_file: Option<PathBuf>,
+    /// The daemons that the settings name: leaders and listed peers, other than what DNS and Kubernetes find. Shared, because every
+    /// one of thousands of clients has these settings.
+    #[serde(skip)]
+    pub named: Arc<[Url]>,
 }
 
 /// The HTTP listener.
@@ -77,6 +83,12 @@ pub struct PushHooks {
     pub gitlab_token_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub generic_secret_file: Option<PathBuf>,
+}
+
+/// The daemons that somebody wrote down.
+pub(super) fn named(config: &Config) -> Arc<[Url]> {
+    let listed = config.target.leader.iter().chain(&config.fleet.peers);
+    listed.filter_map(|url| Url::parse(url).ok()).collect()
 }
 
 /// What belongs together and may not be set alone.

@@ -1,6 +1,6 @@
 //! Who may ask for what: the token, before a handler is reached.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -9,13 +9,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dagsync_core::Digest;
+use dagsync_core::secret::{COMMENTED, TOKEN_MIN, is_comment};
+use dagsync_core::{Digest, worded};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::secret::{self, Refusal};
 use super::{Endpoints, problem};
 use crate::config::HttpAuth;
 
+const TOKEN_FILE: &str = "http.token_file";
 /// More clients than this share their tokens.
 const TOKENS: usize = 16;
 
@@ -50,6 +52,19 @@ impl Access {
         }
     }
 
+    /// Says in the log what is wrong with the file, before somebody is refused or guesses a token.
+    pub async fn inspect(&self) {
+        let Some(file) = &self.token_file else { return };
+        match tokens(file).await {
+            Ok(tokens) if tokens.iter().any(|token| token.len() < TOKEN_MIN) => {
+                let name = worded(TOKEN_FILE);
+                tracing::warn!("{name} has a token of less than {TOKEN_MIN} characters, which can be guessed");
+            }
+            Ok(_) => {}
+            Err((_, message)) => tracing::warn!("nobody can give commands: {message}"),
+        }
+    }
+
     async fn check(&self, guard: Guard, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(file) = &self.token_file else {
             return Err((StatusCode::FORBIDDEN, "commands are off: http.token_file is not set".to_owned()));
@@ -58,10 +73,19 @@ impl Access {
         // Browsers send a password by themselves, also when another site makes them: enough to look, not to command.
         let basic = if guard == Guard::Read { password(headers) } else { None };
         let given = bearer(headers).map(<[u8]>::to_vec).or(basic).ok_or_else(unknown)?;
-        let tokens = secret::lines("http.token_file", file, TOKENS).await?;
+        let tokens = tokens(file).await?;
         let same = tokens.iter().fold(Choice::from(0), |same, token| same | is_same(&given, token));
         if bool::from(same) { Ok(()) } else { Err(unknown()) }
     }
+}
+
+/// The tokens as they are now.
+async fn tokens(file: &Path) -> Result<Vec<Vec<u8>>, Refusal> {
+    let tokens = secret::lines(TOKEN_FILE, file, TOKENS).await?;
+    if tokens.iter().any(|token| is_comment(token)) {
+        return Err((StatusCode::INTERNAL_SERVER_ERROR, format!("{} {COMMENTED}", worded(TOKEN_FILE))));
+    }
+    Ok(tokens)
 }
 
 /// Lets a request pass to its handler, or answers it.

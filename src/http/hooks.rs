@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::places::{Place, Places};
+use super::secret::{self, Refusal};
+use super::{Endpoints, Shared, problem};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -17,19 +20,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dagsync_core::worded;
 use futures::StreamExt;
-use serde_json::json;
-use tokio::sync::Semaphore;
-
-use super::secret::{self, Refusal};
-use super::{Endpoints, Shared, problem};
 use proof::Proof;
+use serde_json::json;
 
 /// The most that GitHub sends.
 const BODY_MAX: usize = 25 << 20;
 /// The longest that one event may take; GitHub waits no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Events that are read at once.
-const AT_ONCE: usize = 8;
+/// Events that are read at once, each bit by bit. When there are more, the one that takes longest makes room.
+const AT_ONCE: usize = 64;
 /// Deliveries that are remembered.
 const SEEN: usize = 4096;
 /// The secret, and the one before or after it.
@@ -104,14 +103,14 @@ fn is_system_push(head: &[u8]) -> bool {
 /// What all events share: room for a few at once, and the deliveries that were seen.
 #[derive(Debug, Clone)]
 pub(super) struct Inbox {
-    places: Arc<Semaphore>,
+    places: Places,
     seen: Arc<Mutex<VecDeque<u64>>>,
     hasher: RandomState,
 }
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), seen: Arc::default(), hasher: RandomState::new() }
+        Self { places: Places::new(AT_ONCE), seen: Arc::default(), hasher: RandomState::new() }
     }
 
     /// Whether none of `ids` was seen; they are from now on. An event without an id is always new.
@@ -150,11 +149,7 @@ pub(super) async fn receive(
     let Some(sender) = Sender::named(&sender) else {
         return problem(StatusCode::NOT_FOUND, "events come from github, gitlab or generic");
     };
-    let judged = tokio::time::timeout(PATIENCE, judge(&endpoints, &inbox, sender, &headers, body)).await;
-    let judged = judged.unwrap_or_else(|_| {
-        let message = format!("the event did not arrive within {} s", PATIENCE.as_secs());
-        Err((StatusCode::REQUEST_TIMEOUT, message))
-    });
+    let judged = in_time(&inbox.places.take(), judge(&endpoints, &inbox, sender, &headers, body)).await;
     let result = match &judged {
         Ok(Verdict::Accepted) => "accepted",
         Ok(Verdict::Ping | Verdict::Ignored) => "ignored",
@@ -181,6 +176,18 @@ impl IntoResponse for Verdict {
     }
 }
 
+/// A verdict, unless it takes too long, alone or while others wait.
+async fn in_time(place: &Place, verdict: impl Future<Output = Result<Verdict, Refusal>>) -> Result<Verdict, Refusal> {
+    tokio::select! {
+        verdict = verdict => verdict,
+        () = place.lost() => Err((StatusCode::SERVICE_UNAVAILABLE, "others send faster; send it again".to_owned())),
+        () = tokio::time::sleep(PATIENCE) => {
+            let message = format!("the event did not arrive within {} s", PATIENCE.as_secs());
+            Err((StatusCode::REQUEST_TIMEOUT, message))
+        }
+    }
+}
+
 async fn judge(
     endpoints: &Endpoints,
     inbox: &Inbox,
@@ -188,8 +195,6 @@ async fn judge(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Verdict, Refusal> {
-    // The semaphore is never closed.
-    let _place = inbox.places.acquire().await;
     let setting = sender.setting();
     let Some(file) = sender.secret_file(endpoints) else {
         return Err((StatusCode::FORBIDDEN, format!("these events are off: {} is not set", worded(setting))));

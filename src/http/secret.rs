@@ -4,10 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use dagsync_core::{Interrupt, blocking, fs, worded};
+use dagsync_core::{Interrupt, blocking, fs, secret, worded};
 use tokio::sync::Semaphore;
 
-const BYTES: u64 = 16 << 10;
 /// Reads at once: requests, however many, take few threads from the loop.
 static READS: Semaphore = Semaphore::const_new(4);
 /// The longest that a request waits for a file.
@@ -27,8 +26,7 @@ pub(super) async fn lines(setting: &str, file: &Path, most: usize) -> Result<Vec
         unusable("cannot be read")
     })?;
     let content = content.ok_or_else(|| unusable("does not exist"))?;
-    let lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let secrets: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
+    let secrets: Vec<Vec<u8>> = secret::lines(&content).map(<[u8]>::to_vec).collect();
     match secrets.len() {
         0 => Err(unusable("is empty")),
         count if count <= most => Ok(secrets),
@@ -44,7 +42,7 @@ async fn content(file: &Path) -> dagsync_core::Result<Option<Vec<u8>>> {
     let file = file.to_owned();
     let read = move |_: &Interrupt| {
         let _permit = permit;
-        fs::read(&file, BYTES)
+        fs::read(&file, secret::TOKENS_MAX)
     };
     blocking(&Interrupt::never(), "read secret", read).await
 }

@@ -29,8 +29,8 @@ const BURST: u64 = 16;
 const BUFFER: u32 = 128 << 10;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// All headers of a request.
-const HEADERS: usize = 32 << 10;
+/// All headers of a request; each connection may hold so much.
+const HEADERS: usize = 16 << 10;
 /// The longest that one connection lives; Prometheus and the kubelet open a new one.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// How long a request that is being answered then may still take.

@@ -106,27 +106,50 @@ async fn manifests_are_served_by_version_and_nothing_else_is() {
     assert_eq!(server.get(&format!("/v1/versions/{hex}/manifest")).await.0, StatusCode::INTERNAL_SERVER_ERROR);
 }
 
-#[tokio::test(start_paused = true)]
-async fn manifests_in_memory_are_few_and_the_others_wait() {
-    let server = Server::new();
-    let content = "x".repeat(1 << 20);
+/// Writes a manifest of so many bytes, and gives its version.
+fn written(server: &Server, letter: &str) -> String {
+    let content = letter.repeat(1 << 20);
     let hex = dagsync_core::Digest::of(&content).to_string();
     std::fs::write(server.home.path().join(".dagsync/manifests").join(&hex), &content).unwrap();
+    hex
+}
+
+#[tokio::test]
+async fn slow_readers_of_manifests_hold_up_nobody() {
+    let server = Server::new();
+    let versions: Vec<String> = ["a", "b", "c", "d", "e", "f"].iter().map(|letter| written(&server, letter)).collect();
     let router = router(server.endpoints.clone());
-    let ask = || async {
+    let ask = |hex: &String| {
         let request = Request::get(format!("/v1/versions/{hex}/manifest")).body(Body::empty()).unwrap();
-        router.clone().oneshot(request).await.unwrap()
+        router.clone().oneshot(request)
     };
     let mut slow = Vec::new();
-    for _ in 0..manifest::MANIFESTS {
-        slow.push(ask().await);
+    for hex in versions.iter().flat_map(|hex| std::iter::repeat_n(hex, 20)) {
+        slow.push(ask(hex).await.unwrap());
         assert_eq!(slow.last().unwrap().status(), StatusCode::OK, "its lines are not read");
     }
-    assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE, "nobody waits for ever");
-    let (next, ()) = tokio::join!(ask(), async { drop(slow.pop()) });
-    assert_eq!(next.status(), StatusCode::OK, "a turn ends with the body");
-    let body = to_bytes(slow.pop().unwrap().into_body(), 2 << 20).await.unwrap();
-    assert_eq!(body.len(), content.len());
+    let next = ask(&versions[0]).await.unwrap();
+    assert_eq!(next.headers()[header::CONTENT_LENGTH], (1 << 20).to_string());
+    let body = to_bytes(next.into_body(), 2 << 20).await.unwrap();
+    assert!(body.len() == 1 << 20 && body.iter().all(|&byte| byte == b'a'));
+    assert!(to_bytes(slow.remove(0).into_body(), 2 << 20).await.is_err(), "its manifest has made room");
+    let last = to_bytes(slow.pop().unwrap().into_body(), 2 << 20).await.unwrap();
+    assert!(last.len() == 1 << 20 && last.iter().all(|&byte| byte == b'f'));
+}
+
+#[tokio::test]
+async fn a_manifest_is_in_memory_once_and_as_long_as_somebody_reads_it() {
+    let server = Server::new();
+    let hex = written(&server, "a");
+    let (shelf, version) = (manifest::Shelf::new(), format!("sha256:{hex}").parse().unwrap());
+    let first = shelf.reader(&server.endpoints.store, version).await.unwrap().unwrap();
+    std::fs::remove_file(server.home.path().join(".dagsync/manifests").join(&hex)).unwrap();
+    let second = shelf.reader(&server.endpoints.store, version).await.unwrap();
+    assert!(second.is_some(), "it is not read again");
+    drop(first);
+    assert!(shelf.reader(&server.endpoints.store, version).await.unwrap().is_some());
+    drop(second);
+    assert!(shelf.reader(&server.endpoints.store, version).await.unwrap().is_none(), "nobody reads it any more");
 }
 
 #[tokio::test]
@@ -147,6 +170,20 @@ async fn commands_need_the_token_and_it_rotates() {
     assert_eq!(server.sync(Some("Bearer one")).await, StatusCode::UNAUTHORIZED);
     assert_eq!(server.sync(Some("bearer two")).await, StatusCode::ACCEPTED);
     assert_eq!(server.get("/v1/sync").await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_comment_in_the_token_file_is_no_token() {
+    let mut server = Server::new();
+    let file = server.home.path().join("token");
+    server.endpoints.access.token_file = Some(file.clone());
+    std::fs::write(&file, "# of the CronJob\nsome-long-secret-token\n").unwrap();
+    for given in ["Bearer # of the CronJob", "Bearer some-long-secret-token"] {
+        let request = Request::post("/v1/sync").header("authorization", given).body(Body::empty()).unwrap();
+        let (status, body) = server.send(request).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{given}");
+        assert!(body.contains("http.token_file has a line that begins with `#`"), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! The listener's certificate: read again when its files change, as those of a mounted Secret do.
 
+mod expiry;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs, worded};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, secret, worded};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -15,7 +17,6 @@ use tokio::sync::Mutex;
 use crate::config::HttpTls;
 use crate::metrics::Metrics;
 
-const BYTES: u64 = 4 << 20;
 /// The least between two looks at the files.
 const RECHECK: Duration = Duration::from_secs(2);
 /// How long a handshake waits for a look; then it goes on with what is there.
@@ -73,6 +74,7 @@ impl Tls {
             Ok((reading.configure(&pems)?, pems))
         };
         let (config, pems) = blocking(&Interrupt::never(), OPERATION, read).await?;
+        metrics.certificate_expires(expires(&pems));
         let looked = Arc::new(Mutex::new(Looked { at: Instant::now(), seen: Ok(pems) }));
         Ok(Some(Self { files, metrics, current: Arc::new(RwLock::new(Arc::new(config))), looked }))
     }
@@ -100,8 +102,9 @@ impl Tls {
             return;
         }
         looked.seen = seen;
-        match read.and_then(|pems| self.files.configure(&pems)) {
-            Ok(config) => {
+        match read.and_then(|pems| Ok((self.files.configure(&pems)?, expires(&pems)))) {
+            Ok((config, expires)) => {
+                self.metrics.certificate_expires(expires);
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
                 self.metrics.reloaded_certificate("success");
                 tracing::info!(file = %self.files.cert.display(), "the new certificate counts");
@@ -130,7 +133,7 @@ impl Files {
 
     fn read_once(&self) -> Result<Pems> {
         let read =
-            |setting: &str, path: &Path| fs::read(path, BYTES)?.ok_or_else(|| bad(setting, path, "does not exist"));
+            |setting, path: &Path| secret::pem(setting, path).map_err(|e| e.with_context("file", path.display()));
         Ok(Pems {
             cert: read("http.tls.cert_file", &self.cert)?,
             key: read("http.tls.key_file", &self.key)?,
@@ -158,6 +161,11 @@ impl Files {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
+}
+
+/// When the first of the listener's certificates expires: a chain is as good as each of them.
+fn expires(pems: &Pems) -> Option<SystemTime> {
+    CertificateDer::pem_slice_iter(&pems.cert).filter_map(|read| expiry::expiry(&read.ok()?)).min()
 }
 
 fn authorities(path: &Path, pem: &[u8]) -> Result<RootCertStore> {

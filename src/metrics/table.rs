@@ -146,6 +146,13 @@ pub const METRICS: &[MetricInfo] = &[
         "Changed certificates of the listener: success, or error, and the one before stays",
     ),
     stable(
+        "dagsync_http_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "seconds",
+        &[],
+        "When the listener's certificate expires, or one of its chain if that is sooner; absent without TLS",
+    ),
+    stable(
         "dagsync_operations_total",
         "counter",
         "",

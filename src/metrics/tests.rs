@@ -17,6 +17,8 @@ fn status() -> Arc<Status> {
 #[test]
 fn the_table_is_what_is_exported() {
     let metrics = Metrics::new(true);
+    assert!(!metrics.encode(&status()).contains("certificate_expiry"), "no certificate, and so none that has expired");
+    metrics.certificate_expires(Some(UNIX_EPOCH));
     let text = metrics.encode(&status());
     let exported: BTreeSet<(String, String)> = text
         .lines()

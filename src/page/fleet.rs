@@ -1,158 +1,110 @@
 //! The whole fleet: who is on which version, and what differs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use dagsync_core::{Change, Version, printable};
+use dagsync_core::{Version, printable};
 use maud::{Markup, html};
-use tokio::sync::{Notify, watch};
 
+use super::board::Look;
 use super::{ago, changes, version};
+use crate::fleet::report::{Difference, Finding, Group, Report, State, Verdict};
 
 /// Versions that get a column; the others share one.
 const COLUMNS: usize = 8;
-/// Pods that are listed, those first that are not where most are.
+/// Pods that are listed, those first that are worst.
 const PODS: usize = 500;
-/// Files that are listed of one version.
-const FILES: usize = 100;
-/// The longest that the first look waits.
-const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What was found when the fleet was asked last.
-#[derive(Debug, Clone)]
-pub struct Fleet {
-    /// When.
-    pub at: SystemTime,
-    /// Everybody, whether they answered or not.
-    pub pods: Vec<FleetPod>,
-    /// Why somebody may be missing here.
-    pub problem: Option<String>,
-    /// The files of each version that differ from those of the version that most pods are on, as far as somebody could
-    /// be asked.
-    pub differ: BTreeMap<Version, Vec<Change>>,
-}
-
-/// One pod.
-#[derive(Debug, Clone)]
-pub struct FleetPod {
-    /// Its name.
-    pub name: String,
-    /// Its Airflow component; empty when that is not known.
-    pub component: String,
-    /// What it has published; `None` when it has nothing or did not answer.
-    pub version: Option<Version>,
-    /// Its state, or why it did not answer.
-    pub state: String,
-    /// Since when.
-    pub since: Option<SystemTime>,
-    /// It stands well, or is on the way there.
-    pub is_well: bool,
-}
-
-/// Where whoever asks the fleet writes what was found, for the page, and hears that somebody looks. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct FleetBoard {
-    shown: Arc<watch::Sender<Option<Arc<Fleet>>>>,
-    looks: Arc<Notify>,
-    is_kept: Arc<AtomicBool>,
-}
-
-impl Default for FleetBoard {
-    fn default() -> Self {
-        Self { shown: Arc::new(watch::Sender::new(None)), looks: Arc::default(), is_kept: Arc::default() }
+/// How good a state is, for its colour; the word says it too.
+const fn tone(state: State) -> &'static str {
+    match state {
+        State::Drifted | State::Tampered => "bad",
+        State::Unreachable | State::Missing | State::Incomparable | State::Converging => "odd",
+        State::InSync => "good",
+        State::Terminating => "dim",
     }
 }
 
-impl FleetBoard {
-    /// Shows this from now on.
-    pub fn show(&self, fleet: Fleet) {
-        self.shown.send_replace(Some(Arc::new(fleet)));
-    }
-
-    /// Waits until somebody looks; from the first call on the board counts as kept.
-    pub async fn looked_at(&self) {
-        self.is_kept.store(true, Relaxed);
-        self.looks.notified().await;
-    }
-
-    /// What was found last, for who looks: it is found anew meanwhile. The first time it is waited for, but not for long.
-    /// Nothing where nobody keeps the board.
-    pub async fn look(&self) -> Option<Arc<Fleet>> {
-        if !self.is_kept.load(Relaxed) {
-            return None;
-        }
-        self.looks.notify_one();
-        let mut shown = self.shown.subscribe();
-        let _ = tokio::time::timeout(PATIENCE, shown.wait_for(Option::is_some)).await;
-        shown.borrow().clone()
-    }
-}
-
-/// Versions, the one that most pods are on first.
-fn ranked(fleet: &Fleet) -> Vec<(Version, usize)> {
-    let mut counts = BTreeMap::new();
-    for version in fleet.pods.iter().filter_map(|pod| pod.version) {
-        *counts.entry(version).or_insert(0) += 1;
-    }
-    let mut ranked: Vec<_> = counts.into_iter().collect();
-    ranked.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    ranked
-}
-
-pub(super) fn section(fleet: &Fleet, now: SystemTime) -> Markup {
-    let ranked = ranked(fleet);
-    let silent = fleet.pods.iter().filter(|pod| pod.version.is_none()).count();
-    let unwell = fleet.pods.iter().filter(|pod| !pod.is_well && pod.version.is_some()).count();
-    let verdict = match (ranked.len(), silent) {
-        (0, 0) => ("odd", "nobody is known".to_owned()),
-        (1, 0) if unwell > 0 => ("bad", format!("all on one version, but {unwell} not as it should be")),
-        (1, 0) => ("good", "all on one version".to_owned()),
-        (0 | 1, _) => ("odd", format!("{silent} without a version")),
-        (versions, 0) => ("bad", format!("{versions} versions")),
-        (versions, _) => ("bad", format!("{versions} versions, {silent} without one")),
-    };
+pub(super) fn section(look: &Look, now: SystemTime) -> Markup {
     html! {
         section.fleet {
             h2 { "Fleet" }
-            p { (fleet.pods.len()) " pods, " strong class=(verdict.0) { (verdict.1) } ", asked " (ago(fleet.at, now)) }
-            @if let Some(problem) = &fleet.problem { p.warning { (printable(problem)) } }
-            (matrix(fleet, &ranked, silent))
-            @for (other, _) in ranked.iter().skip(1) { (difference(fleet, other)) }
-            (pods(fleet, ranked.first().map(|(version, _)| *version), now))
+            @match &look.fleet {
+                None => p { "All pods are being asked; this page shows soon what they say." },
+                Some(fleet) => {
+                    @match &fleet.found {
+                        Ok(report) => (summary(report)),
+                        Err(problem) => p.warning { (printable(problem)) },
+                    }
+                    p.age { "Asked " (ago(fleet.at, now)) @if look.is_asked { "; all pods are being asked again" } }
+                    @if let Ok(report) = &fleet.found { (details(report, now)) }
+                }
+            }
         }
+    }
+}
+
+fn summary(report: &Report) -> Markup {
+    let tone = match report.finding() {
+        Finding::Drift => "bad",
+        Finding::Incomplete => "odd",
+        Finding::Fine => "good",
+    };
+    let standard = &report.standard;
+    html! {
+        p { strong class=(tone) { (printable(report.headline())) } }
+        p {
+            "Reference (" (standard.by.as_str()) "):"
+            @for candidate in &standard.candidates { " " (version(&candidate.version)) }
+            @if standard.candidates.is_empty() { " none" }
+            @if let Some(note) = &standard.note { ", " (printable(note)) }
+        }
+    }
+}
+
+fn details(report: &Report, now: SystemTime) -> Markup {
+    html! {
+        (matrix(report))
+        @for group in &report.groups {
+            @match &group.differs {
+                None => {},
+                Some(Ok(found)) => (difference(group, found)),
+                Some(Err(why)) => p.age { (version(&group.version)) ": " (printable(why)) },
+            }
+        }
+        (pods(report, now))
     }
 }
 
 /// Components down, versions across, and how many pods of the one are on the other.
-fn matrix(fleet: &Fleet, ranked: &[(Version, usize)], silent: usize) -> Markup {
-    let shown = &ranked[..ranked.len().min(COLUMNS)];
-    let mut rows: BTreeMap<&str, Vec<&FleetPod>> = BTreeMap::new();
-    for pod in &fleet.pods {
-        rows.entry(&pod.component).or_default().push(pod);
+fn matrix(report: &Report) -> Markup {
+    let (shown, others) = report.groups.split_at(report.groups.len().min(COLUMNS));
+    let mut rows: BTreeMap<&str, Vec<&Verdict>> = BTreeMap::new();
+    for pod in report.pods.iter().filter(|pod| pod.state != State::Terminating) {
+        rows.entry(pod.component.as_deref().unwrap_or_default()).or_default().push(pod);
     }
-    let on = |pods: &[&FleetPod], wanted: Option<Version>| pods.iter().filter(|pod| pod.version == wanted).count();
-    let others = |pods: &[&FleetPod]| {
-        pods.iter().filter(|pod| pod.version.is_some_and(|v| shown.iter().all(|(known, _)| *known != v))).count()
-    };
+    let silent = rows.values().flatten().filter(|pod| pod.version.is_none()).count();
+    let is_shown = |wanted: Version| shown.iter().any(|group| group.version == wanted);
     html! {
         div.wide { table.matrix {
             thead { tr {
                 th { "Component" }
-                @for (column, count) in shown { th { (version(column)) span.age { " × " (count) } } }
-                @if ranked.len() > shown.len() { th { (ranked.len() - shown.len()) " others" } }
+                @for group in shown {
+                    th {
+                        (version(&group.version)) span.age { " × " (group.pods) }
+                        @if group.is_reference { br; span.age { "reference" } }
+                    }
+                }
+                @if !others.is_empty() { th { (others.len()) " others" } }
                 @if silent > 0 { th { "none" span.age { " × " (silent) } } }
             } }
             tbody {
                 @for (component, pods) in &rows {
                     tr {
                         th { @if component.is_empty() { "not known" } @else { (printable(component)) } }
-                        @for (index, (column, _)) in shown.iter().enumerate() {
-                            (cell(on(pods, Some(*column)), if index == 0 { "good" } else { "bad" }))
-                        }
-                        @if ranked.len() > shown.len() { (cell(others(pods), "bad")) }
-                        @if silent > 0 { (cell(on(pods, None), "odd")) }
+                        @for group in shown { (cell(pods, |version| version == Some(group.version))) }
+                        @if !others.is_empty() { (cell(pods, |version| version.is_some_and(|v| !is_shown(v)))) }
+                        @if silent > 0 { (cell(pods, |version| version.is_none())) }
                     }
                 }
             }
@@ -160,44 +112,55 @@ fn matrix(fleet: &Fleet, ranked: &[(Version, usize)], silent: usize) -> Markup {
     }
 }
 
-fn cell(count: usize, tone: &str) -> Markup {
-    html! { @if count == 0 { td {} } @else { td class=(tone) { (count) } } }
-}
-
-fn difference(fleet: &Fleet, other: &Version) -> Markup {
-    let Some(found) = fleet.differ.get(other) else { return html! {} };
-    let differ = if found.len() == 1 { " file differs" } else { " files differ" };
+/// How many are there, in the colour of the one that stands worst.
+fn cell(pods: &[&Verdict], is_here: impl Fn(Option<Version>) -> bool) -> Markup {
+    let here = || pods.iter().filter(|pod| is_here(pod.version));
     html! {
-        details {
-            summary { (version(other)) ": " (found.len()) (differ) }
-            (changes(&found[..found.len().min(FILES)]))
-            @if found.len() > FILES { p { "and " (found.len() - FILES) " more" } }
+        @match here().map(|pod| pod.state).min() {
+            None => td {},
+            Some(worst) => td class=(tone(worst)) { (here().count()) },
         }
     }
 }
 
-fn pods(fleet: &Fleet, common: Option<Version>, now: SystemTime) -> Markup {
-    let mut pods: Vec<&FleetPod> = fleet.pods.iter().collect();
-    pods.sort_by(|a, b| {
-        (a.version == common, &a.component, &a.name).cmp(&(b.version == common, &b.component, &b.name))
-    });
+fn difference(group: &Group, found: &Difference) -> Markup {
+    let differ = if found.count == 1 { " file differs" } else { " files differ" };
+    let more = found.count.saturating_sub(found.files.len());
+    html! {
+        details {
+            summary { (version(&group.version)) ": " (found.count) (differ) }
+            (changes(&found.files))
+            @if more > 0 { p { "and " (more) " more" } }
+        }
+    }
+}
+
+fn pods(report: &Report, now: SystemTime) -> Markup {
+    let mut pods: Vec<&Verdict> = report.pods.iter().collect();
+    pods.sort_by_key(|pod| (pod.state, &pod.component, &pod.name));
     html! {
         details open[pods.len() <= 20] {
             summary { "Pods" }
             div.wide { table.pods {
                 thead { tr { th { "Pod" } th { "Component" } th { "Version" } th { "State" } } }
-                tbody {
-                    @for pod in pods.iter().take(PODS) {
-                        tr class=[(pod.version != common).then_some("apart")] {
-                            td { (printable(&pod.name)) }
-                            td { (printable(&pod.component)) }
-                            td { @if let Some(known) = &pod.version { (version(known)) } @else { "none" } }
-                            td { (printable(&pod.state)) @if let Some(since) = pod.since { " " span.age { "since " (ago(since, now)) } } }
-                        }
-                    }
-                }
+                tbody { @for pod in pods.iter().take(PODS) { (row(pod, now)) } }
             } }
             @if pods.len() > PODS { p { "and " (pods.len() - PODS) " more" } }
+        }
+    }
+}
+
+fn row(pod: &Verdict, now: SystemTime) -> Markup {
+    html! {
+        tr class=(format!("is-{}", tone(pod.state))) {
+            td { (printable(&pod.name)) }
+            td { @if let Some(component) = &pod.component { (printable(component)) } }
+            td { @if let Some(known) = &pod.version { (version(known)) } @else { "none" } }
+            td {
+                strong class=(tone(pod.state)) { (pod.state.as_str()) }
+                @if let Some(cause) = &pod.cause { ": " (printable(cause)) }
+                @if let Some(since) = pod.since { " " span.age { "since " (ago(since, now)) } }
+            }
         }
     }
 }

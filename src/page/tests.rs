@@ -2,6 +2,11 @@ use dagsync_core::{ChangeKind, TreePath};
 
 use super::*;
 use crate::config::Pod;
+use crate::fleet::answer::Answer;
+use crate::fleet::ask::{Asked, Said};
+use crate::fleet::judge::judge;
+use crate::fleet::report::{Difference, Report};
+use crate::fleet::{Basis, Peer};
 use crate::status::{Flip, StatusBoard};
 
 const EVIL: &str = "<script>alert(1)</script>\"'&.py";
@@ -31,45 +36,71 @@ fn evil_status() -> Status {
     (*board.read()).clone()
 }
 
-pub(crate) fn fleet() -> Fleet {
-    let pod = |name: &str, component: &str, version: Option<&str>, state: &str| FleetPod {
-        name: name.into(),
-        component: component.into(),
-        version: version.map(digest),
-        state: state.into(),
+fn pod(name: &str, component: &str, version: &str, state: &str) -> Asked {
+    let answer = Answer {
+        pod: name.to_owned(),
+        component: component.to_owned(),
+        state: state.to_owned(),
+        version: Some(digest(version)),
         since: Some(SystemTime::UNIX_EPOCH),
-        is_well: true,
+        ..Answer::default()
     };
-    Fleet {
-        at: SystemTime::UNIX_EPOCH,
-        pods: vec![
-            pod("scheduler-0", "scheduler", Some("1"), "converged"),
-            pod("worker-0", "worker", Some("1"), "converged"),
-            pod("worker-1", "worker", Some("2"), "stale"),
-            pod(EVIL, "", None, "no answer"),
-        ],
-        problem: Some(EVIL.to_owned()),
-        differ: [(digest("2"), vec![change("dags/a.py"), change(EVIL)])].into(),
+    Asked { peer: Peer::at("http://10.0.0.7:8466"), leads: false, said: Said::Status(Box::new(answer)) }
+}
+
+fn judged(asked: &[Asked], leader: &str) -> Report {
+    let basis = Basis::Version(digest(leader));
+    judge(asked, &basis, Duration::from_secs(60), SystemTime::UNIX_EPOCH + Duration::from_secs(9_000))
+}
+
+/// Most pods are not where they should be.
+pub(crate) fn fleet() -> Report {
+    let peer = Peer { name: EVIL.to_owned(), ..Peer::at("http://10.0.0.8:8466") };
+    let asked = [
+        pod("scheduler-0", "scheduler", "1", "converged"),
+        pod("worker-0", "worker", "1", "tampered"),
+        pod("worker-1", "worker", "2", "converged"),
+        pod("worker-2", "worker", "2", "converged"),
+        pod(EVIL, "worker", "3", "converged"),
+        Asked { peer, leads: false, said: Said::Nothing(EVIL.to_owned()) },
+    ];
+    let mut report = judged(&asked, "1");
+    for group in report.groups.iter_mut().filter(|group| !group.is_reference) {
+        let files = vec![change("dags/a.py"), change(EVIL)];
+        let is_compared = group.version == digest("2");
+        let found = Difference { count: 4_711, files };
+        group.differs = Some(if is_compared { Ok(found) } else { Err(format!("not compared: {EVIL}")) });
     }
+    report
+}
+
+fn look(report: Report) -> Look {
+    Look { fleet: Some(Fleet { at: report.at, found: Ok(report) }.into()), is_asked: false }
+}
+
+fn page(look: &Look) -> String {
+    render(&evil_status(), Some(look), SystemTime::now())
 }
 
 #[test]
 fn whatever_others_wrote_is_text() {
-    let page = render(&evil_status(), Some(&fleet()), SystemTime::now());
+    let page = page(&look(fleet()));
     assert!(!page.contains("<script") && !page.contains(EVIL), "{page}");
     assert!(page.matches("&lt;script&gt;alert(1)").count() >= 10, "{page}");
+    let nobody =
+        Look { fleet: Some(Fleet { at: SystemTime::now(), found: Err(EVIL.to_owned()) }.into()), is_asked: false };
+    assert!(!self::page(&nobody).contains("<script"));
 }
 
 #[test]
-fn the_fleet_is_a_matrix_with_what_differs() {
-    let page = render(&evil_status(), Some(&fleet()), SystemTime::now());
+fn the_colour_of_a_cell_is_how_its_pods_stand_and_not_how_many_they_are() {
+    let page = page(&look(fleet()));
     for says in [
-        "4 pods",
-        "2 versions, 1 without one",
-        "2 files differ",
-        "dags/a.py",
-        "<th>worker</th><td class=\"good\">1</td><td class=\"bad\">1</td><td></td>",
-        "<th>not known</th><td></td><td></td><td class=\"odd\">1</td>",
+        "DRIFT: of 6 pods",
+        "1 unreachable",
+        "<th>scheduler</th><td class=\"good\">1</td><td></td><td></td><td></td>",
+        "<th>worker</th><td class=\"bad\">1</td><td class=\"bad\">2</td><td class=\"bad\">1</td><td></td>",
+        "<th>not known</th><td></td><td></td><td></td><td class=\"odd\">1</td>",
     ] {
         assert!(page.contains(says), "{says} in {page}");
     }
@@ -77,14 +108,36 @@ fn the_fleet_is_a_matrix_with_what_differs() {
 }
 
 #[test]
+fn all_files_that_differ_are_counted_and_what_was_not_compared_is_told() {
+    let page = page(&look(fleet()));
+    for says in ["4711 files differ", "dags/a.py", "and 4709 more", "not compared: "] {
+        assert!(page.contains(says), "{says} in {page}");
+    }
+}
+
+#[test]
+fn while_the_fleet_is_asked_the_page_says_so_and_comes_again_soon() {
+    let (soon, later) = ("http-equiv=\"refresh\" content=\"3\"", "http-equiv=\"refresh\" content=\"30\"");
+    let first = page(&Look { fleet: None, is_asked: true });
+    assert!(first.contains("All pods are being asked") && first.contains(soon), "{first}");
+    let again = page(&Look { is_asked: true, ..look(fleet()) });
+    assert!(again.contains("being asked again") && again.contains("DRIFT") && again.contains(soon), "{again}");
+    let done = page(&look(fleet()));
+    assert!(!done.contains("being asked") && done.contains(later));
+}
+
+#[test]
+fn behind_a_proxy_s_prefix_links_stay_below_it() {
+    let page = page(&look(fleet()));
+    assert!(page.contains("href=\"v1/status\"") && page.contains("href=\"metrics\""));
+    assert!(!page.contains("href=\"/"), "{page}");
+}
+
+#[test]
 fn the_page_of_a_large_fleet_is_bounded() {
-    let mut large = fleet();
-    let template = large.pods[0].clone();
-    large.pods = (0..5000)
-        .map(|i| FleetPod { name: format!("p-{i}"), version: Some(digest(&i.to_string())), ..template.clone() })
-        .collect();
-    let page = render(&evil_status(), Some(&large), SystemTime::now());
-    assert!(page.contains("4992 others") && page.contains("and 4500 more") && page.len() < 400_000, "{}", page.len());
+    let pods: Vec<_> = (0..5000).map(|i| pod(&format!("p-{i}"), "worker", &i.to_string(), "converged")).collect();
+    let page = page(&look(judged(&pods, "1")));
+    assert!(page.contains("4992 others") && page.contains("and 4500 more") && page.len() < 500_000, "{}", page.len());
 }
 
 #[test]

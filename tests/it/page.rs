@@ -1,11 +1,15 @@
 //! The status page in a real browser.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use dagsync::config::Pod as Identity;
-use dagsync::page::{Fleet, FleetPod, POLICY, render};
+use dagsync::fleet::answer::Answer;
+use dagsync::fleet::ask::{Asked, Said};
+use dagsync::fleet::judge::judge;
+use dagsync::fleet::report::{Difference, Report};
+use dagsync::fleet::{Basis, Peer};
+use dagsync::page::{Fleet, Look, POLICY, render};
 use dagsync::status::{Flip, StatusBoard, SyncState};
 use dagsync_core::{Change, ChangeKind, Digest, Filter, Revision, TreePath, Version};
 
@@ -85,35 +89,45 @@ fn version(of: &str) -> Version {
     Version::from(Digest::of(of))
 }
 
-/// A fleet of which one worker is behind, one has other files, and one does not answer.
-fn fleet(now: SystemTime) -> Fleet {
-    let pod = |name: String, component: &str, version, state: &str| FleetPod {
-        name,
-        component: component.to_owned(),
-        version,
-        state: state.to_owned(),
-        since: Some(now - Duration::from_secs(4000)),
-        is_well: true,
+/// A fleet of which one worker is behind, one has other files, one does not answer and one has just started.
+fn fleet(now: SystemTime) -> Report {
+    let pod = |name: &str, of: Option<&str>, state: &str, age: u64| {
+        let component = if name.starts_with("worker") { "worker" } else { name };
+        let answer = Answer {
+            pod: format!("airflow-{name}"),
+            component: component.to_owned(),
+            state: state.to_owned(),
+            version: of.map(version),
+            since: Some(now - Duration::from_secs(age)),
+            behind_since: (of != Some("a")).then(|| now - Duration::from_secs(age)),
+            ..Answer::default()
+        };
+        Asked { peer: Peer::at("http://10.0.0.7:8466"), leads: false, said: Said::Status(Box::new(answer)) }
     };
-    let mut pods: Vec<_> = (0..14)
-        .map(|i| {
-            pod(format!("airflow-worker-{i}"), "worker", Some(version(if i == 9 { "b" } else { "a" })), "converged")
-        })
-        .collect();
-    for component in ["scheduler", "triggerer", "dag-processor", "api-server"] {
-        pods.push(pod(format!("airflow-{component}-7d9f8b6c5-x2kzq"), component, Some(version("a")), "converged"));
-    }
-    pods.push(pod("airflow-worker-14".to_owned(), "worker", Some(version("c")), "tampered"));
-    pods.push(pod("airflow-worker-15".to_owned(), "worker", None, "no answer: connection refused"));
+    let others = ["scheduler", "triggerer", "dag-processor", "api-server"];
+    let well = others.map(str::to_owned).into_iter().chain((0..12).map(|i| format!("worker-{i}")));
+    let mut asked: Vec<_> = well.map(|name| pod(&name, Some("a"), "converged", 4_000)).collect();
+    asked.push(pod("worker-12", Some("b"), "converged", 4_000));
+    asked.push(pod("worker-13", Some("c"), "tampered", 4_000));
+    asked.push(pod("worker-14", None, "starting", 20));
+    let peer = Peer {
+        name: "airflow-worker-15".to_owned(),
+        component: Some("worker".to_owned()),
+        ..Peer::at("http://10.0.0.8:8466")
+    };
+    asked.push(Asked { peer, leads: false, said: Said::Nothing("connection refused".to_owned()) });
+    let mut report = judge(&asked, &Basis::Version(version("a")), Duration::from_secs(600), now);
     let change = |path: &str, change| Change { path: TreePath::new(path).unwrap(), change };
-    let differ = BTreeMap::from([
-        (
-            version("b"),
-            vec![change("dags/billing/invoice.py", ChangeKind::Modified), change("dags/new.py", ChangeKind::Removed)],
-        ),
-        (version("c"), vec![change("dags/common/hooks.py", ChangeKind::Added)]),
-    ]);
-    Fleet { at: now, pods, problem: None, differ }
+    for group in &mut report.groups {
+        let files =
+            vec![change("dags/billing/invoice.py", ChangeKind::Modified), change("dags/new.py", ChangeKind::Removed)];
+        group.differs = match group.version {
+            of if of == version("b") => Some(Ok(Difference { count: 214, files })),
+            of if of == version("c") => Some(Err("not compared: no manifest within 5s".to_owned())),
+            _ => None,
+        };
+    }
+    report
 }
 
 #[test]
@@ -140,7 +154,8 @@ fn a_fleet_is_read_on_a_phone_and_in_the_dark() {
             dagsync_core::Error::new(dagsync_core::ErrorKind::Unreachable, "resolve", "github.com does not answer");
         status.fail(&error, 2, now - Duration::from_secs(30));
     });
-    let page = render(&board.read(), Some(&fleet(now)), now);
+    let look = Look { fleet: Some(Fleet { at: now, found: Ok(fleet(now)) }.into()), is_asked: true };
+    let page = render(&board.read(), Some(&look), now);
     let web = Web::answering(move |_| Reply {
         status: 200,
         headers: format!("Content-Type: text/html; charset=utf-8\r\nContent-Security-Policy: {}\r\n", *POLICY),
@@ -158,9 +173,17 @@ fn a_fleet_is_read_on_a_phone_and_in_the_dark() {
         browser.picture(&picture(name));
         let text = browser.run("return document.body.innerText");
         let text = text.as_str().unwrap();
-        for says in
-            ["20 pods", "3 versions, 1 without one", "dags/billing/invoice.py", "connection refused", "in a row"]
-        {
+        for says in [
+            "DRIFT: of 20 pods 1 drifted, 1 tampered, 1 unreachable, 1 converging",
+            "Reference (version)",
+            "being asked again",
+            "214 files differ",
+            "and 212 more",
+            "not compared: no manifest within 5s",
+            "dags/billing/invoice.py",
+            "connection refused",
+            "in a row",
+        ] {
             assert!(text.contains(says), "{says} in {text}");
         }
         let paper = browser.run("return getComputedStyle(document.body).backgroundColor");

@@ -104,7 +104,7 @@ pub(super) fn who(registry: &Registry, file: Option<PathBuf>, args: &VerifyArgs)
             let client = config::client(registry, file)?;
             let (ca_file, token_file) = (image.ca_file.clone().or(client.ca_file), client.token_file);
             let certificate = client.cert_file.zip(client.key_file);
-            Expect::daemon(url, DaemonAccess { ca_file, token_file, certificate }).map(Some)
+            Expect::daemon(url, DaemonAccess::new(ca_file, token_file, certificate)).map(Some)
         }
         (None, Some(name)) => {
             let access = Access {

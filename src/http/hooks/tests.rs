@@ -283,8 +283,28 @@ async fn a_body_is_bounded_in_size_and_time_and_few_are_read_at_once() {
     let silent = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
     let slow = (0..AT_ONCE + 1).map(|_| forge.send("generic", &headers, silent()));
     let answers = futures::future::join_all(slow).await;
-    assert!(answers.iter().all(|(status, _)| *status == 408), "{answers:?}");
+    assert_eq!(answers[0].0, 503, "the slowest has made room");
+    assert!(answers[1..].iter().all(|(status, _)| *status == 408), "{answers:?}");
     assert_eq!(forge.send("generic", &headers, PUSH).await.0, 202, "their places are free again");
     let broken = Body::from_stream(stream::once(async { Err::<Bytes, _>(std::io::Error::other("reset")) }));
     assert_eq!(forge.send("generic", &headers, broken).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_events_do_not_keep_honest_ones_out() {
+    let forge = Forge::new(SECRET);
+    let claim = hub("wrong", PUSH);
+    let silent = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let slow = (0..10 * AT_ONCE).map(|_| {
+        let claim = [("x-github-event", "push"), ("x-hub-signature-256", claim.as_str())];
+        let forge = &forge;
+        async move { forge.send("github", &claim, silent()).await }
+    });
+    let honest = async {
+        tokio::task::yield_now().await;
+        let signature = hub(SECRET, PUSH);
+        forge.send("github", &[("x-github-event", "push"), ("x-hub-signature-256", &signature)], PUSH).await.0
+    };
+    let (_, honest) = tokio::join!(futures::future::join_all(slow), honest);
+    assert_eq!(honest, 202);
 }

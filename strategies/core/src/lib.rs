@@ -7,6 +7,7 @@ pub mod copy;
 pub mod fs;
 pub mod index;
 pub mod links;
+pub mod secret;
 pub mod tree;
 pub mod walk;
 pub mod workers;

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, Version, blocking, fs};
-use reqwest::StatusCode;
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, Version, blocking, secret};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use crate::http;
+use crate::http::{self, Terms};
 use crate::registry::{self, Access, Memory, Reference};
 
 /// The label that `dagsync seal` prints the value of.
@@ -18,7 +19,6 @@ pub const LABEL: &str = "io.dagsync.version";
 
 const STATUS_MAX: usize = 1 << 20;
 const ASK: &str = "ask";
-const TOKEN_MAX: u64 = 4096;
 const OPERATION: &str = "ask daemon";
 const HINT: &str = "check that it is the URL of a daemon, and no proxy's";
 /// The longest that asking may take, however many answers it takes.
@@ -37,17 +37,34 @@ pub struct DaemonAccess {
     pub token_file: Option<PathBuf>,
     /// The files with the certificate that is shown to it, and with its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// It has asked for the token, which is sent to nobody who does not.
+    wants_token: Arc<AtomicBool>,
 }
 
 impl DaemonAccess {
-    /// The first line that is not empty: while it is rotated the file may hold more.
-    async fn token(&self) -> Result<Option<String>> {
-        let Some(file) = self.token_file.clone() else { return Ok(None) };
-        let bad = move |what: &str| Error::new(ErrorKind::Config, OPERATION, format!("the token's file {what}"));
-        let read = blocking(&Interrupt::never(), "read token", move |_| fs::read(&file, TOKEN_MAX)).await?;
-        let text = String::from_utf8(read.ok_or_else(|| bad("is not there"))?).map_err(|_| bad("holds no text"))?;
-        let token = text.lines().map(str::trim).find(|line| !line.is_empty()).ok_or_else(|| bad("is empty"))?;
-        Ok(Some(token.to_owned()))
+    /// Access with these files.
+    pub fn new(ca_file: Option<PathBuf>, token_file: Option<PathBuf>, certificate: Option<(PathBuf, PathBuf)>) -> Self {
+        Self { ca_file, token_file, certificate, wants_token: Arc::default() }
+    }
+
+    async fn get(&self, url: Url) -> Result<Response> {
+        let (ca_file, certificate, plain) = (self.ca_file.clone(), self.certificate.clone(), url.scheme() == "http");
+        let terms = Terms { ca_file, certificate, plain, proxy: http::Proxy::None, redirects: http::REDIRECTS };
+        let request = terms.client().await?.get(url);
+        let unanswered = |e| http::unanswered(OPERATION, e);
+        let (Some(file), Some(again)) = (self.token_file.clone(), request.try_clone()) else {
+            return request.send().await.map_err(unanswered);
+        };
+        if !self.wants_token.load(Relaxed) {
+            let response = request.send().await.map_err(unanswered)?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            self.wants_token.store(true, Relaxed);
+        }
+        let read = move |_: &Interrupt| secret::token("the token's file", &file);
+        let token = blocking(&Interrupt::never(), "read token", read).await?;
+        again.bearer_auth(token).send().await.map_err(unanswered)
     }
 }
 
@@ -209,16 +226,9 @@ struct Status {
 }
 
 async fn ask_daemon(url: &Url, access: &DaemonAccess) -> Result<Wanted> {
-    let plain = url.scheme() == "http";
-    let DaemonAccess { ca_file, certificate, .. } = access.clone();
-    let client = http::client(ca_file, certificate, plain, http::Proxy::None, http::REDIRECTS).await?;
     let mut status = url.clone();
     status.set_path(&format!("{}/v1/status", url.path().trim_end_matches('/')));
-    let request = match access.token().await? {
-        Some(token) => client.get(status).bearer_auth(token),
-        None => client.get(status),
-    };
-    let response = request.send().await.map_err(|e| http::unanswered(OPERATION, e))?;
+    let response = access.get(status).await?;
     if !response.status().is_success() {
         let message = format!("the answer is {}", response.status());
         let error = Error::new(ErrorKind::Unreachable, OPERATION, message).with_hint(HINT);

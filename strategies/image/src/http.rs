@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, fs};
+use dagsync_core::{Error, ErrorKind, Interrupt, Result, blocking, secret};
 use reqwest::{Response, redirect};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -14,7 +14,6 @@ pub(crate) const REDIRECTS: usize = 5;
 /// What to do about who does not answer, and about who answers oddly.
 pub(crate) const REACH: &str = "check its name and port, that it runs, and that it may be reached from here";
 const ADDRESS: &str = "check that its name and port are right";
-const CA_MAX: u64 = 4 << 20;
 
 /// Whether the environment's proxy is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,74 +24,79 @@ pub(crate) enum Proxy {
     None,
 }
 
-/// A client that trusts the system's authorities and those in `ca_file`; over `plain` HTTP it needs none. Certificates are
-/// read anew for each.
-pub(crate) async fn client(
-    ca_file: Option<PathBuf>,
-    shown: Option<(PathBuf, PathBuf)>,
-    plain: bool,
-    proxy: Proxy,
-    redirects: usize,
-) -> Result<reqwest::Client> {
-    let build = move |_: &Interrupt| build(ca_file, shown, plain, proxy, redirects);
-    blocking(&Interrupt::never(), "read certificates", build).await
+/// Who is trusted, what is shown to him, and how far he may send one.
+pub(crate) struct Terms {
+    /// Authorities besides the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The files with the certificate that is shown, and with its key.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+    /// Over plain HTTP no authority is needed and nothing is shown.
+    pub(crate) plain: bool,
+    pub(crate) proxy: Proxy,
+    pub(crate) redirects: usize,
 }
 
-fn build(
-    ca_file: Option<PathBuf>,
-    shown: Option<(PathBuf, PathBuf)>,
-    plain: bool,
-    proxy: Proxy,
-    redirects: usize,
-) -> Result<reqwest::Client> {
-    let follow = redirect::Policy::custom(move |attempt| match attempt.previous().len() {
-        count if count >= redirects => attempt.error("too many redirects"),
-        _ if !plain && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
-        _ => attempt.follow(),
-    });
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("dagsync/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
-        .referer(false)
-        .redirect(follow);
-    if proxy == Proxy::None {
-        builder = builder.no_proxy();
+impl Terms {
+    /// A client on these terms. Certificates are read anew for each.
+    pub(crate) async fn client(self) -> Result<reqwest::Client> {
+        blocking(&Interrupt::never(), "read certificates", move |_| self.build()).await
     }
-    if let Some(path) = ca_file {
-        let bad = |what: &str| {
-            Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()))
-                .with_hint("name a bundle of certificates in PEM in ca_file")
-        };
-        let pem = fs::read(&path, CA_MAX)?.ok_or_else(|| bad("is not there"))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-        if certificates.is_empty() {
-            return Err(bad("holds no certificate in PEM"));
+
+    fn build(self) -> Result<reqwest::Client> {
+        let Self { plain, redirects, .. } = self;
+        let follow = redirect::Policy::custom(move |attempt| match attempt.previous().len() {
+            count if count >= redirects => attempt.error("too many redirects"),
+            _ if !plain && attempt.url().scheme() != "https" => attempt.error("a redirect to plain HTTP"),
+            _ => attempt.follow(),
+        });
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("dagsync/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .referer(false)
+            .redirect(follow);
+        if self.proxy == Proxy::None {
+            builder = builder.no_proxy();
         }
-        builder = builder.tls_certs_merge(certificates);
-    } else if plain {
-        // It must work in an image without certificates, where the system's could not be loaded.
-        builder = builder.tls_certs_only([]);
+        if let Some(path) = &self.ca_file {
+            builder = builder.tls_certs_merge(authorities(path)?);
+        } else if plain {
+            // It must work in an image without certificates, where the system's could not be loaded.
+            builder = builder.tls_certs_only([]);
+        }
+        if let Some((certificate, key)) = self.certificate.filter(|_| !plain) {
+            builder = builder.identity(identity(&certificate, &key)?);
+        }
+        let failed = |e: reqwest::Error| {
+            Error::new(ErrorKind::Untrusted, "start HTTP client", "TLS cannot be set up")
+                .with_hint(
+                    "name a bundle of certificate authorities in ca_file, or install the system's (ca-certificates)",
+                )
+                .with_source(e.without_url())
+        };
+        builder.build().map_err(failed)
     }
-    if let Some((certificate, key)) = shown.filter(|_| !plain) {
-        builder = builder.identity(identity(&certificate, &key)?);
+}
+
+fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>> {
+    const HINT: &str = "name a bundle of certificates in PEM in ca_file";
+    let name = file.display().to_string();
+    let pem = secret::pem(&name, file).map_err(|e| e.with_hint(HINT))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if certificates.is_empty() {
+        let message = format!("{name} holds no certificate in PEM");
+        return Err(Error::new(ErrorKind::Config, "read certificates", message).with_hint(HINT));
     }
-    let failed = |e: reqwest::Error| {
-        Error::new(ErrorKind::Untrusted, "start HTTP client", "TLS cannot be set up")
-            .with_hint("name a bundle of certificate authorities in ca_file, or install the system's (ca-certificates)")
-            .with_source(e.without_url())
-    };
-    builder.build().map_err(failed)
+    Ok(certificates)
 }
 
 /// What a client proves itself with. What is wrong with a key is not quoted.
 fn identity(certificate: &Path, key: &Path) -> Result<reqwest::Identity> {
-    let bad = |path: &Path, what: &str| {
-        Error::new(ErrorKind::Config, "read certificates", format!("{} {what}", path.display()))
-    };
-    let read = |path: &Path| fs::read(path, CA_MAX)?.ok_or_else(|| bad(path, "is not there"));
-    let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
-    reqwest::Identity::from_pem(&pem).map_err(|_| bad(certificate, "and its key are no certificate and key in PEM"))
+    let names = [certificate, key].map(|path| path.display().to_string());
+    let pem = secret::identity((&names[0], certificate), (&names[1], key))?;
+    let message = format!("{} and its key are no certificate and key in PEM", names[0]);
+    let unfit = |_| Error::new(ErrorKind::Config, "read certificates", message);
+    reqwest::Identity::from_pem(&pem).map_err(unfit)
 }
 
 /// The whole answer, of at most `max` bytes.

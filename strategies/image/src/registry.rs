@@ -21,7 +21,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::http::{self, Proxy};
+use crate::http::{self, Proxy, Terms};
 
 use answer::{CONFIG, Descriptor, ImageConfig, MANIFEST, Manifest, Part};
 use credentials::Found;
@@ -50,7 +50,8 @@ pub struct Access {
 
 impl Access {
     async fn client(&self, redirects: usize) -> Result<reqwest::Client> {
-        http::client(self.ca_file.clone(), None, self.plain_http, Proxy::FromEnvironment, redirects).await
+        let (ca_file, plain, proxy) = (self.ca_file.clone(), self.plain_http, Proxy::FromEnvironment);
+        Terms { ca_file, certificate: None, plain, proxy, redirects }.client().await
     }
 }
 

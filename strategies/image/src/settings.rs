@@ -49,6 +49,13 @@ pub(crate) const TABLE: &[Setting] = &[
         "",
         "The file with the bearer token that the daemon of `image.expect_from` is asked with; read at every use.",
     ),
+    Setting::new(
+        "image.client_cert_file",
+        Kind::Path,
+        "",
+        "The PEM certificate, with its chain, that the daemon of `image.expect_from` is shown.",
+    ),
+    Setting::new("image.client_key_file", Kind::Path, "", "The PEM key of that certificate."),
     Setting::new("image.plain_http", Kind::Bool, "false", "Speak plain HTTP with the registry."),
     Setting::new(
         "image.platform",
@@ -74,6 +81,10 @@ pub(crate) struct Settings {
     ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "path")]
     token_file: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    client_cert_file: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    client_key_file: Option<PathBuf>,
     plain_http: bool,
     platform: String,
 }
@@ -96,11 +107,12 @@ impl Settings {
                 Ok(Some(Expect::Version(version)))
             }
             ["", url, ""] => {
-                let access = DaemonAccess {
-                    ca_file: self.ca_file.clone(),
-                    token_file: self.token_file.clone(),
-                    certificate: None,
-                };
+                let certificate = self.client_cert_file.clone().zip(self.client_key_file.clone());
+                if certificate.is_none() && (self.client_cert_file.is_some() || self.client_key_file.is_some()) {
+                    let message = "image.client_cert_file and image.client_key_file are of use only together";
+                    return Err(Error::new(ErrorKind::Config, "read settings", message));
+                }
+                let access = DaemonAccess::new(self.ca_file.clone(), self.token_file.clone(), certificate);
                 Expect::daemon(url, access).map(Some)
             }
             ["", "", image] => Ok(Some(Expect::image(image.parse()?, self.access()))),

@@ -106,6 +106,29 @@ fn here(pod: &Pod) -> Command {
 }
 
 #[test]
+fn a_baked_image_shows_its_certificate_to_whom_it_asks() {
+    let fort = Fort::new();
+    Outcome::of(dagsync().arg("seal").arg(fort.repo.work())).ended(0, &[]);
+    let source = format!("image:{}", fort.repo.work().display());
+    let mut pod = Pod::new(&source)
+        .set("image.expect_from", fort.url())
+        .set("image.ca_file", fort.server.file())
+        .set("image.token_file", fort.token())
+        .set("image.client_cert_file", fort.client.certificate())
+        .set("image.client_key_file", fort.client.key())
+        .set("scrub.interval", "200ms");
+    pod.start();
+    pod.wait("its version was asked for", |s| {
+        s["state"] == "converged"
+            && s["version"] == fort.repo.version().as_str()
+            && s["warnings"] == serde_json::json!([])
+    });
+    pod.stop();
+    pod.change("image.client_key_file", "");
+    pod.once().ended(64, &["image.client_cert_file and image.client_key_file are of use only together"]);
+}
+
+#[test]
 fn who_is_refused_is_told_which_setting_to_mend() {
     let fort = Fort::new();
     eventually("it answers", || {

@@ -110,7 +110,8 @@ fn a_thousand_slow_clients_hold_up_nothing() {
     is_published(&pod, &repo);
     let before = peak_kib(&pod);
     let crowd = Crowd::of(1000, pod.port(), beginnings());
-    crate::harness::eventually("they are there", || (connections(&pod) > 800).then_some(()));
+    // Of those who send an event slowly most are sent away, and come again.
+    crate::harness::eventually("they are there", || (connections(&pod) > 600).then_some(()));
     let slowest = serves(&pod, &repo, 15, || pod.get("/livez").is_some_and(|(status, _)| status == 200));
     let (peak, there) = (peak_kib(&pod), connections(&pod));
     let came = crowd.end();

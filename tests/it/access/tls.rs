@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{guarded, is_published, raw};
-use crate::harness::{Authority, Pod, Secret, eventually, free_port, http, s_client, showing};
+use crate::harness::{Authority, Pod, Secret, eventually, free_port, http, s_client, shell, showing};
 
 /// With the certificate in `secret`.
 fn with(pod: Pod, secret: &Secret) -> Pod {
@@ -15,6 +15,18 @@ fn get(port: u16, ca: &Path, options: &[&str], path: &str) -> Option<String> {
     let trust = ["-CAfile", ca.to_str().unwrap(), "-verify_return_error"];
     let said = s_client(port, &[&trust[..], options].concat(), path);
     said.contains("HTTP/1.1 200").then_some(said)
+}
+
+/// When the certificate expires, in seconds since 1970, by openssl.
+fn expiry(secret: &Secret) -> f64 {
+    let file = secret.certificate();
+    let script = format!("date +%s -d \"$(openssl x509 -noout -enddate -in {} | cut -d = -f 2)\"", file.display());
+    shell(file.parent().unwrap(), &script).trim().parse().unwrap()
+}
+
+fn told_expiry(metrics: &str) -> f64 {
+    let name = "dagsync_http_certificate_expiry_timestamp_seconds{} ";
+    metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -59,6 +71,8 @@ fn a_swapped_certificate_counts_without_a_restart_and_a_broken_one_does_not() {
     assert!(metrics.contains(&(count("success") + " 1")) && metrics.contains(&(count("error") + " 4")), "{metrics}");
     first.renew(&secret, "three.example");
     eventually("it is mended", || livez(&first, &[]));
+    let metrics = get(port, &first.file(), &[], "/metrics").unwrap();
+    assert_eq!(told_expiry(&metrics), expiry(&secret), "{metrics}");
     assert_eq!(pod.id(), process);
     let key = std::fs::read_to_string(secret.key()).unwrap();
     super::says_no_secret(&pod, &[key.lines().nth(1).unwrap(), super::TOKEN]);
