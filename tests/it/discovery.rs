@@ -1,6 +1,6 @@
 //! Who belongs to the fleet, asked of a real DNS server and of a server that lists pods as the Kubernetes API does.
 
-mod api;
+pub(crate) mod api;
 mod dns;
 mod kubernetes;
 

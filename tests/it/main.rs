@@ -10,6 +10,7 @@ mod access;
 mod confined;
 mod crash;
 mod daemon;
+mod deploy;
 mod discovery;
 mod disk;
 mod docs;

@@ -13,15 +13,15 @@ use super::myself;
 use crate::harness::{Nginx, Reply, Web};
 
 /// Who is let in; tests look for it where it must not be.
-pub(super) const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.correct-horse.7731";
+pub(crate) const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.correct-horse.7731";
 /// The one namespace that it may list.
-pub(super) const NAMESPACE: &str = "airflow";
+pub(crate) const NAMESPACE: &str = "airflow";
 
 /// What the server knows and how it feels.
 #[derive(Debug)]
-pub(super) struct Cluster {
-    pub(super) pods: Vec<Value>,
-    pub(super) token: String,
+pub(crate) struct Cluster {
+    pub(crate) pods: Vec<Value>,
+    pub(crate) token: String,
     /// How many continue tokens it will not know any more.
     pub(super) forgets: usize,
     /// What it answers before it lists anything.
@@ -30,7 +30,7 @@ pub(super) struct Cluster {
 
 /// The running server.
 #[derive(Debug)]
-pub(super) struct Api {
+pub(crate) struct Api {
     web: Web,
     tls: Nginx,
     cluster: Arc<Mutex<Cluster>>,
@@ -38,7 +38,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    pub(super) fn of(pods: Vec<Value>) -> Self {
+    pub(crate) fn of(pods: Vec<Value>) -> Self {
         let cluster = Cluster { pods, token: TOKEN.to_owned(), forgets: 0, moods: VecDeque::new() };
         let cluster = Arc::new(Mutex::new(cluster));
         let shared = cluster.clone();
@@ -49,7 +49,7 @@ impl Api {
         Self { web, tls: Nginx::before(port), cluster, folder: tempfile::tempdir().unwrap() }
     }
 
-    pub(super) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+    pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.cluster.lock().unwrap()
     }
 
@@ -58,11 +58,16 @@ impl Api {
         self.web.asked().into_iter().map(|asked| asked.path).collect()
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// The same with their methods.
+    pub(crate) fn requests(&self) -> Vec<(String, String)> {
+        self.web.asked().into_iter().map(|asked| (asked.method, asked.path)).collect()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
         self.tls.port
     }
 
-    pub(super) fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.tls.ca()
     }
 
@@ -158,7 +163,7 @@ fn matches(pod: &Value, selector: &str) -> bool {
 }
 
 /// A pod that runs Airflow and dagsync, with what else the API says of one.
-pub(super) fn pod(name: &str, component: &str, ip: &str) -> Value {
+pub(crate) fn pod(name: &str, component: &str, ip: &str) -> Value {
     json!({
         "metadata": {"name": name, "namespace": NAMESPACE, "uid": format!("uid-of-{name}"),
             "labels": {"tier": "airflow", "component": component}, "creationTimestamp": "2026-01-02T03:04:05Z",
