@@ -123,7 +123,11 @@ class Pod:
         for mount in container.get("volumeMounts") or []:
             claim = next((v.get("persistentVolumeClaim") for v in self.spec.get("volumes") or [] if v["name"] == mount["name"]), None)
             closed = mount.get("readOnly") or (claim or {}).get("readOnly")
-            yield self.volume(mount["name"]) / mount.get("subPath", ""), mount["mountPath"], bool(closed)
+            source = self.volume(mount["name"]) / mount.get("subPath", "")
+            # As the kubelet does for what is not there.
+            if not source.exists():
+                source.mkdir()
+            yield source, mount["mountPath"], bool(closed)
 
     def system(self):
         """What every container gets from the node, as `mounts`."""

@@ -31,13 +31,13 @@ def ask(url, timeout=5, **headers):
 
 
 class Running(Pod):
-    """A pod of `cluster`, which has a switch, objects, images and accounts."""
+    """A pod of `cluster`, which has a switch, objects, accounts and a source of images."""
 
     def __init__(self, name, manifest, cluster):
         manifest = copy.deepcopy(manifest)
         manifest["metadata"] = {**manifest["metadata"], "name": name, "namespace": "airflow"}
         cluster.admit(manifest)
-        super().__init__(manifest, cluster.objects, cluster.images)
+        super().__init__(manifest, cluster.objects, cluster.source.pull())
         self.name, self.cluster, self.processes, self.probed = name, cluster, {}, {}
         self.netns, self.address = cluster.switch.plug()
         self.started, self.ended, self.restarts = False, None, 0
