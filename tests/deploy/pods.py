@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.error
 import urllib.request
 
@@ -50,7 +51,8 @@ class World:
     def all_on(self, version):
         """Every daemon says so, and every Airflow container finds it with coreutils where its own configuration looks."""
         pods, end = list(self.cluster.pods.values()), time.monotonic() + PATIENCE
-        while late := [p for p in pods if (self.status(p).get("version"), self.status(p).get("state")) != (version, "converged")]:
+        wanted = self.source.published(version), "converged"
+        while late := [p for p in pods if (self.status(p).get("version"), self.status(p).get("state")) != wanted]:
             if time.monotonic() > end:
                 raise AssertionError(f"{late[0].name} never on {version}: {self.status(late[0])}\n{tail(late[0])}")
             time.sleep(0.5)
@@ -235,7 +237,7 @@ def changes_the_flag(world, to):
 
 USUAL = (follows_the_leader, asks_for_a_token, is_checked)
 SCENARIOS = [
-    Scenario("git-sync", "git-sync", [sources.Git]),
+    Scenario("git-sync", "git-sync", [sources.WholeRepository]),
     Scenario("git", "values git", [sources.Git], *USUAL, refuses_what_no_role_allows, drifts),
     Scenario("s3-irsa", "values s3 s3-irsa", [sources.S3], *USUAL),
     Scenario("s3-pod-identity", "values s3", [sources.Uploaded], *USUAL),
@@ -272,7 +274,7 @@ def run(scenario, name, charted, switch, certificates, folder, fleet):
 
 
 def main():
-    only, switch = os.environ.get("ONLY", "").split(), Switch()
+    only, switch, failed = os.environ.get("ONLY", "").split(), Switch(), []
     for number, given in enumerate(sys.argv[1:] or DEFAULT):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
@@ -287,7 +289,13 @@ def main():
                 if not only or scenario.name in only:
                     (folder / scenario.name).mkdir()
                     name = f"airflow-{version} with deploy/{kind}, {scenario.name}"
-                    run(scenario, name, charted, switch, certificates, folder / scenario.name, fleet)
+                    try:
+                        run(scenario, name, charted, switch, certificates, folder / scenario.name, fleet)
+                    except Exception:
+                        traceback.print_exc()
+                        failed.append(name)
+    if failed:
+        sys.exit(f"FAILED: {'; '.join(failed)}")
 
 
 main()

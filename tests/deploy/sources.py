@@ -58,6 +58,10 @@ class Source:
         """What is in which image, as of now."""
         return lambda image: TOOLS if image.startswith(AIRFLOW) else {DAGSYNC: dagsync_image}[image](image)
 
+    def published(self, found):
+        """The version that a daemon publishes, for that of the DAGs."""
+        return found
+
     def stop(self):
         pass
 
@@ -86,11 +90,18 @@ class Git(Source):
         self.servers.stop()
 
 
+class WholeRepository(Git):
+    """In the place of git-sync the whole repository is published, and `subPath` is a part of Airflow's dags_folder."""
+
+    def published(self, _):
+        return version(self.servers.work)
+
+
 class S3(Source):
     """moto: it believes every signature, so that a pod has credentials is seen by their being found at all."""
 
     associations = [f"airflow-{name}" for name in ("scheduler", "dag-processor", "triggerer", "worker", "api-server", "webserver")]
-    published = True
+    by_pointer = True
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -110,7 +121,7 @@ class S3(Source):
 
     def put(self, text):
         found = write(self.folder / "dags", text)
-        if self.published:
+        if self.by_pointer:
             command = [BIN, "publish", str(self.folder / "dags"), "s3://acme-dags/airflow"]
             subprocess.run(command, env={**KEYS, "AWS_ENDPOINT_URL": self.endpoint}, check=True, capture_output=True)
         else:
@@ -128,7 +139,7 @@ class S3(Source):
 class Uploaded(S3):
     """Objects below a prefix, as any tool uploads them."""
 
-    published = False
+    by_pointer = False
 
 
 class Agent:
