@@ -50,10 +50,13 @@ class Cluster:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, *_):
+        # Those that still start give up first.
+        for pod in self.pods.values():
+            pod.kill()
+        self.crew.shutdown(cancel_futures=True)
         for pod in [*self.pods]:
             self.remove(pod)
-        self.crew.shutdown()
         self.names.stop()
         self.services.stop()
         self.server.stop()

@@ -104,7 +104,7 @@ class Running(Pod):
         end = time.monotonic() + PATIENCE
         while (code := self.start(container).wait(PATIENCE)) != 0:
             self.restarts += 1
-            assert time.monotonic() < end, f"{self.name}: {container['name']} ends with {code}:\n{self.log(container)[-2000:]}"
+            assert time.monotonic() < end and not self.gone.is_set(), f"{self.name}: {container['name']} ends with {code}:\n{self.log(container)[-2000:]}"
             time.sleep(2)
 
     def launch(self, container):
@@ -151,11 +151,14 @@ class Running(Pod):
             assert process.poll() == 0, f"{self.name}: SIGTERM ended {name} with {process.poll()}"
         self.ended = 0
 
-    def remove(self):
+    def kill(self):
         self.gone.set()
-        for process in self.processes.values():
+        for process in [*self.processes.values()]:
             process.kill()
             process.wait()
+
+    def remove(self):
+        self.kill()
         self.cluster.switch.unplug(self.netns)
         self.__exit__()
 

@@ -154,7 +154,9 @@ def refuses_what_no_role_allows(world):
     def answer(path, account=None):
         headers = {"Authorization": f"Bearer {tokens[account]}"} if account else {}
         try:
-            return urllib.request.urlopen(urllib.request.Request(f"https://{host}:{port}{path}", headers=headers), context=context).status
+            with urllib.request.urlopen(urllib.request.Request(f"https://{host}:{port}{path}", headers=headers), context=context) as said:
+                said.read()
+                return said.status
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -171,7 +173,7 @@ def drifts(world):
     """A pod that cannot reach the source any more stays where it is, while the leader goes on."""
     pod = world.cluster.pods["airflow-triggerer"]
     ip("-n", pod.netns, "route", "add", "blackhole", f"{OUTSIDE}/32")
-    world.put()
+    version = world.put()
     post(world.cluster.pods["airflow-scheduler"], world.source.token)
     end = time.monotonic() + 2 * PATIENCE
     while (found := world.cluster.check())[0] != 1:
@@ -180,6 +182,8 @@ def drifts(world):
     assert pod.name in found[1] and "drifted" in found[1], found
     world.say("dagsync-drift", f"{pod.name} cut off from the source: exit 1: {found[1].splitlines()[0]}")
     ip("-n", pod.netns, "route", "delete", "blackhole", f"{OUTSIDE}/32")
+    world.all_on(version)
+    world.say(pod.name, "goes on by itself when the source is back")
 
 
 HOOK = """
