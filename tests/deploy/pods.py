@@ -255,7 +255,7 @@ SCENARIOS = [
     Scenario("kubernetes-executor", "values git pin-workers kubernetes-executor", [sources.Git], *USUAL, pins_workers),
     Scenario("kubernetes-executor-s3", "values s3 s3-irsa pin-workers kubernetes-executor", [sources.S3], pins_workers),
     Scenario("both-executors", "values git pin-workers", [sources.Git], pins_workers, values={"executor": "CeleryExecutor,KubernetesExecutor"}),
-    Scenario("plain-sidecars", "values git plain-sidecars", [sources.Git], *USUAL),
+    Scenario("plain-sidecars", "values plain-sidecars git", [sources.Git], *USUAL),
     Scenario("airflow-2", "values git airflow-2", [sources.Git], *USUAL),
     Scenario("flag", "values git s3 s3-irsa", [sources.Git, sources.S3], changes_the_flag, values={"dagsync": {"strategy": "git"}}),
 ]

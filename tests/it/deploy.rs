@@ -1,5 +1,6 @@
 //! What `deploy` holds, rendered and judged by the tools that it is for, and run.
 
+mod airflow;
 mod fleet;
 
 use std::path::Path;

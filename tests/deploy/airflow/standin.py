@@ -223,7 +223,7 @@ def the_guide_names_files_that_there_are():
         assert (AIRFLOW / name).exists(), f"deploy/README.md names {name}"
 
 
-def the_guide_s_values_are_taken():
+def the_guides_values_are_taken():
     found = 0
     for block in blocks("yaml"):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -235,7 +235,18 @@ def the_guide_s_values_are_taken():
     assert found >= 2
 
 
-CHECKS = {name: check for name, check in list(globals().items()) if inspect.isfunction(check) and check.__module__ == __name__}
+#: Checks take nothing and give nothing; the other functions serve them.
+CHECKS = {
+    name: check
+    for name, check in list(globals().items())
+    if inspect.isfunction(check)
+    and check.__module__ == __name__
+    and not inspect.signature(check).parameters
+    and not inspect.isgeneratorfunction(check)
+}
 
 if __name__ == "__main__":
-    CHECKS[sys.argv[1]]()
+    if sys.argv[1:]:
+        CHECKS[sys.argv[1]]()
+    else:
+        print("\n".join(CHECKS))

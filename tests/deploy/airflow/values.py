@@ -1,5 +1,6 @@
 """The files of values for the official chart: how they are combined, rendered and read. Shared by both checks beside it."""
 
+import functools
 import json
 import pathlib
 import re
@@ -24,10 +25,10 @@ COMBINATIONS = [
     "values volume airflow-2",
     "values git kubernetes-executor pin-workers",
     "values image kubernetes-executor pin-workers",
-    "values git plain-sidecars",
-    "values image plain-sidecars",
-    "values git plain-sidecars airflow-2",
-    "values git plain-sidecars kubernetes-executor pin-workers",
+    "values plain-sidecars git",
+    "values plain-sidecars image",
+    "values plain-sidecars git airflow-2",
+    "values plain-sidecars git kubernetes-executor pin-workers",
     "git-sync",
 ]
 HELM = next(at for at in (pathlib.Path(folder) / "bin/helm" for folder in sys.path) if at.exists())
@@ -37,11 +38,18 @@ KUBERNETES = [v for v in kubernetes_validate.utils.all_versions() if tuple(map(i
 
 def strictly(document, where):
     """No Kubernetes may find an unknown key, or a wrong value, in this object."""
+    wrong = _wrong(json.dumps(document, sort_keys=True))
+    assert not wrong, f"{where}, {wrong}"
+
+
+@functools.cache
+def _wrong(document):
     for version in KUBERNETES:
         try:
-            kubernetes_validate.validate(document, version, strict=True)
+            kubernetes_validate.validate(json.loads(document), version, strict=True)
         except kubernetes_validate.ValidationError as error:
-            raise AssertionError(f"{where}, Kubernetes {version}: {error.path}: {error.message}") from None
+            return f"Kubernetes {version}: {error.path}: {error.message}"
+    return None
 
 
 def read(name):
