@@ -1,11 +1,8 @@
 """The body of tests/chart/check: the chart is rendered for each scenario, its pods are run, and what must hold."""
 
-import base64
 import os
 import pathlib
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,33 +11,17 @@ import urllib.request
 from collections import namedtuple
 
 import yaml
-from pods import Pod, inside
+from kubelet import inside
+from official import DEFAULT, PATIENCE, eventually, fetch, objects, pods, run, template
+from pods import Pod
 from servers import Servers
 
-CHARTS = "https://airflow.apache.org"
-DEFAULT = ["1.18.0", "^1"]
 SUB_PATH = "tests/dags"
-PATIENCE = 60
 USER, PASSWORD = "ada", "correct-horse-7731"
 GUARD = "auth_basic dags; auth_basic_user_file {at}/users;"
 
 # What is set of `dags.gitSync` and elsewhere, and what must be on git-sync's volume in the end.
 Scenario = namedtuple("Scenario", "name git_sync values leaves")
-
-
-def run(*command, **options):
-    ended = subprocess.run(command, text=True, capture_output=True, **options)
-    if ended.returncode != 0:
-        sys.exit(f"{' '.join(command)}: {ended.stderr.strip()}")
-    return ended.stdout.strip()
-
-
-def eventually(what, condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never: {what()}")
-        time.sleep(0.05)
 
 
 def push(servers, text):
@@ -85,63 +66,13 @@ def cluster(servers):
     }
 
 
-def fetch(chart, folder):
-    """A copy of a chart's folder, or of a version, without the database's chart, which is not rendered."""
-    if not pathlib.Path(chart).is_dir():
-        pull = ["helm", "pull", "airflow", "--repo", CHARTS, "--version", chart, "--untar", "--untardir", str(folder)]
-        ended = subprocess.run(pull, text=True, capture_output=True)
-        if ended.returncode != 0:
-            sys.exit(
-                f"helm cannot get version {chart} of the chart from {CHARTS}: {ended.stderr.strip()}\n"
-                "name a folder that holds the chart in its place: tests/chart/check path/to/airflow/chart"
-            )
-        chart = folder / "airflow"
-    copy = folder / "chart"
-    shutil.copytree(chart, copy)
-    about = yaml.safe_load((copy / "Chart.yaml").read_text())
-    about.pop("dependencies", None)
-    (copy / "Chart.yaml").write_text(yaml.safe_dump(about))
-    for lock in copy.glob("*.lock"):
-        lock.unlink()
-    return copy, about["version"]
-
-
-def render(chart, scenario):
-    values = {
-        "postgresql": {"enabled": False},
-        "data": {"metadataConnection": {"user": "a", "pass": "b", "host": "db", "port": 5432, "db": "airflow"}},
+def values(scenario):
+    return {
         "executor": "LocalExecutor,CeleryExecutor,KubernetesExecutor",
         "images": {"gitSync": {"repository": "example.org/dagsync", "tag": "1.0.0"}},
         "dags": {"gitSync": {"enabled": True, **scenario.git_sync}},
         **scenario.values,
     }
-    (chart.parent / "values.yaml").write_text(yaml.safe_dump(values))
-    text = run("helm", "template", "rel", str(chart), "-f", str(chart.parent / "values.yaml"))
-    return [d for d in yaml.safe_load_all(text) if d]
-
-
-def objects(documents):
-    """The Secrets and ConfigMaps of the chart itself."""
-    plain = lambda text: base64.b64decode(text).decode()
-    for document in documents:
-        at = document["kind"], document["metadata"]["name"]
-        if document["kind"] == "ConfigMap":
-            yield at, document.get("data") or {}
-        elif document["kind"] == "Secret":
-            hidden = {key: plain(text) for key, text in (document.get("data") or {}).items()}
-            yield at, {**hidden, **(document.get("stringData") or {})}
-
-
-def pods(documents):
-    """Name and spec of every pod, the KubernetesExecutor's template included."""
-    for document in documents:
-        if document["kind"] == "ConfigMap":
-            template = next((t for k, t in document["data"].items() if "pod_template" in k), None)
-            if template:
-                yield "pod template", yaml.safe_load(template)["spec"]
-        template = (document.get("spec") or {}).get("template") or {}
-        if template.get("spec"):
-            yield document["metadata"]["name"], template["spec"]
 
 
 def probes(container):
@@ -225,11 +156,11 @@ def check_pod(pod, servers, scenario):
 def check_chart(chart, version, servers):
     knows_probes = "readinessProbe" in yaml.safe_load((chart / "values.yaml").read_text())["dags"]["gitSync"]
     for scenario in scenarios(servers, knows_probes):
-        documents = render(chart, scenario)
+        documents = template(chart, values(scenario))
         known = {**cluster(servers), **dict(objects(documents))}
         found = 0
-        for name, spec in pods(documents):
-            with Pod(spec, known) as pod:
+        for name, manifest in pods(documents):
+            with Pod(manifest["spec"], known) as pod:
                 if pod.init or pod.sidecar:
                     print(f"airflow-{version}, {scenario.name}, {name}: {check_pod(pod, servers, scenario)}", flush=True)
                     found += 1
