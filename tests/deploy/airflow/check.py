@@ -65,7 +65,7 @@ def check_selector(rendered):
     components = set(re.search(r"component in \(([\w, -]+)\)", GUIDE)[1].split(","))
     for document in rendered:
         for name, template in templates(document):
-            if name != "pod template" and template["metadata"]["labels"]["tier"] == "airflow":
+            if name != "pod template" and template["metadata"]["labels"].get("tier") == "airflow":
                 has = bool(dagsync_of(template["spec"]))
                 labels = document["metadata"]["labels"]
                 assert not has or labels["component"] in components, f"{name} is not restarted"
