@@ -136,6 +136,15 @@ def asks_for_a_token(world):
     world.say("POST /v1/sync", f"without a token {refused}, with a wrong one {wrong}, with that of the Secret {taken}")
 
 
+def answers_inside(world):
+    """kubectl exec: the container's environment says where its settings are, so its client knows its own token and certificates."""
+    for pod in world.cluster.pods.values():
+        command = pod.command(pod.daemon()[0], ["/usr/bin/dagsync", "status", "http://127.0.0.1:8466"])
+        ran = subprocess.run(command, capture_output=True, text=True)
+        assert ran.returncode == 0 and world.status(pod)["version"].removeprefix("sha256:")[:12] in ran.stdout, f"{pod.name}: {ran.stdout}{ran.stderr}"
+    world.say("kubectl exec", "dagsync status answers in every pod, with the settings of its container")
+
+
 def expect(world, code, *words):
     ended, said = world.cluster.check()
     assert ended == code, f"{world.name}: the check ended with {ended}, not {code}:\n{said}"
@@ -252,7 +261,7 @@ def without_rights(world):
     cluster.documents = documents
 
 
-USUAL = (follows_the_leader, asks_for_a_token, is_checked)
+USUAL = (follows_the_leader, asks_for_a_token, answers_inside, is_checked)
 SCENARIOS = [
     Scenario("git-sync", "git-sync", [sources.WholeRepository]),
     Scenario("git", "values git", [sources.Git], *USUAL, refuses_what_no_role_allows, drifts, without_rights),
