@@ -35,7 +35,7 @@ class Scenario:
     def files(self, version):
         """Before 1.20 the chart needs one file more for the api-server of Airflow 3 (deploy/README.md, Variants)."""
         parts = list(self.parts)
-        if tuple(map(int, version.split(".")[:2])) < (1, 20) and not {"git-sync", "airflow-2"} & set(parts):
+        if tuple(map(int, version.split(".")[:2])) < (1, 20) and not {"git-sync", "airflow-2", "image"} & set(parts):
             plain = "plain-sidecars" in parts
             parts.insert(2 if plain else 1, "without-api-server" if plain else "chart-1.18")
         return [ROOT / f"deploy/airflow/{each}.yaml" for each in parts]

@@ -71,11 +71,12 @@ def has_volumes(spec, where):
         assert claim["readOnly"] and all(claim["claimName"] in made for made in claims()), f"{where}: {claim}"
 
 
-def listens(container, settings, where):
+def listens(container, native, settings, where):
     """Its own port is that of the container, of the probes and of the Service by which others find it."""
     if container["args"] == ["once"]:
         assert "restartPolicy" not in container and not set(PROBES) & set(container), where
         return
+    assert (container.get("restartPolicy") == "Always") == native, f"{where}: it never ends, and nothing after it starts"
     port = int(settings["http.bind"].rpartition(":")[2])
     assert container["ports"] == [{"name": "dagsync", "containerPort": port}], f"{where}: {container['ports']}, bound to {port}"
     for probe, path in PROBES.items():
@@ -126,7 +127,7 @@ def check_pod(binary, component, spec, config, folder, where):
         here = f"{where}, {container['name']}"
         settings = accepted(binary, container, config, folder)
         assert environment(container, config)["DAGSYNC_CONFIG"].startswith("/etc/dagsync/"), here
-        listens(container, settings, here)
+        listens(container, container in spec["initContainers"], settings, here)
         follows(component, settings, here)
         finds_its_files(container, settings, here)
         is_confined(container, here)

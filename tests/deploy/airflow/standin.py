@@ -20,8 +20,8 @@ from values import AIRFLOW, COMBINATIONS, DEPLOY, accepted, config_map, document
 BIN = os.environ["BIN"]
 #: What a source of each strategy begins with.
 SOURCES = {"git": ("ssh://", "https://"), "s3": "s3://", "volume": "/", "image": "image:/"}
-#: A native sidecar or an ordinary one, and an init container that ends.
-WAYS = {"dagsync": [(["run"], "Always"), (["run"], None)], "dagsync-init": [(["once"], None)]}
+#: A sidecar, and an init container that ends.
+WAYS = {"dagsync": ["run"], "dagsync-init": ["once"]}
 #: What the official chart calls its components in labels.
 LABELS = {"workers": "worker"}
 #: Its own values, as far as something reads them.
@@ -185,7 +185,7 @@ def airflow_reads_what_dagsync_publishes():
             for container in dagsync_of(spec):
                 image = "ghcr.io/acme/airflow:2026-11-24" if baked else "registry.example.com/dagsync:1"
                 assert container["image"] == image, f"{combination}, {pod}: {container['image']}"
-                assert (container["args"], container.get("restartPolicy")) in WAYS[container["name"]], f"{combination}, {pod}: {container}"
+                assert container["args"] == WAYS[container["name"]], f"{combination}, {pod}: {container['args']}"
 
 
 def kubernetes_takes_every_object():

@@ -79,7 +79,7 @@ def combinations(version):
     """Those of a version of the chart: before 1.20 the api-server of Airflow 3 needs one file more."""
     for combination in COMBINATIONS:
         parts = combination.split()
-        if tuple(map(int, version.split(".")[:2])) < (1, 20) and not {"airflow-2", "without-api-server", "git-sync"} & set(parts):
+        if tuple(map(int, version.split(".")[:2])) < (1, 20) and not {"airflow-2", "without-api-server", "image", "git-sync"} & set(parts):
             at = 2 if "plain-sidecars" in parts else 1
             parts.insert(at, "without-api-server" if at == 2 else "chart-1.18")
         yield " ".join(parts)
