@@ -197,6 +197,9 @@ def check_chart(chart):
     assert unread == ["noSuchKey.a"], f"of git.yaml and a key that nothing reads, dead are {unread}"
     for name in (n for n in dict.fromkeys(" ".join(usual).split()) if (AIRFLOW / f"{n}.yaml").exists()):
         unread, number = dead(chart, name, usual)
+        # Where the api-server's list is not expanded, plain sidecars go without it.
+        if name == "plain-sidecars" and not any("without" not in c and "image" not in c and "airflow-2" not in c for c in usual if name in c):
+            unread = [path for path in unread if not path.startswith("apiServer.")]
         assert not unread, f"airflow-{version}: nothing reads {unread} of {name}.yaml"
         print(f"airflow-{version}, {name}.yaml: {number} values, all read", flush=True)
 

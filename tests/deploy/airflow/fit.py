@@ -29,9 +29,12 @@ def secrets():
             spec = document["spec"]
             keys = spec["target"].get("template", {}).get("data") or [each["secretKey"] for each in spec["data"]]
             made[spec["target"]["name"]] = set(keys)
+    by_hand = {}
     for name, options in re.findall(r"create secret generic (dagsync-\w+) (.*)", (DEPLOY / "README.md").read_text()):
-        if name in made:
-            made[name] |= set(re.findall(r"--from-file=([\w.]+)", options))
+        by_hand.setdefault(name, set()).update(re.findall(r"--from-file=([\w.]+)", options))
+    for name in set(made) & set(by_hand):
+        assert made[name] <= by_hand[name], f"the guide's {name} has {by_hand[name]}, that of External Secrets {made[name]}"
+        made[name] |= by_hand[name]
     return made
 
 
@@ -101,7 +104,7 @@ def finds_its_files(container, settings, where):
     keys = set().union(*secrets().values())
     for setting, value in settings.items():
         for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, str) and path.startswith("/etc/dagsync"):
+            if path and setting.endswith("_file"):
                 at = pathlib.PurePath(path)
                 mounted = mounts.get(str(at.parent), {}).get("name") == "dagsync-secrets"
                 assert mounted and at.name in keys, f"{where}: {setting} is {path}, which nothing brings"
