@@ -10,12 +10,13 @@ use super::script;
 use crate::discovery::api::{Api, pod};
 use crate::harness::{Dnsmasq, Outcome, Pod, Process, Web, dagsync, eventually, run};
 
-/// One check of tests/deploy/fleet.py.
+/// One check of a script of tests/deploy.
 macro_rules! checks {
-    ($($name:ident)*) => { $(#[test] fn $name() { run(script("fleet.py").arg(stringify!($name))); })* };
+    ($script:literal: $($name:ident)*) => { $(#[test] fn $name() { run(script($script).arg(stringify!($name))); })* };
 }
 
 checks! {
+    "fleet.py":
     kubernetes_takes_every_object
     one_thing_is_said_twice
     what_is_watched_is_that_of_deploy_watch
@@ -26,7 +27,19 @@ checks! {
     no_value_is_dead
     rights_are_the_least
     names_fit_together
+    what_the_check_s_pod_is_called_wins
+    the_notes_say_what_there_is
     the_readme_lists_every_value
+}
+
+checks! {
+    "cluster.py":
+    what_counts_is_kept
+    schedules_are_ones
+    every_selector_is_of_one_airflow
+    the_check_asks_who_has_dagsync
+    the_policy_lets_in_who_has_to_ask
+    a_leader_outlives_its_chart
 }
 
 /// The objects of a kustomization, or of the chart with these values.
