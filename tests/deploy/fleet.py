@@ -238,11 +238,10 @@ def no_value_is_dead():
 
 
 def is_read(context, path, value):
+    """Whether another value that is taken renders something else."""
     before = helm(*context)
     changed = [helm(*context, nested(path, new)) for new in other(".".join(path), value)]
-    taken = [answer for answer in changed if answer[0] == 0]
-    assert taken, f"{path}: no other value is taken: {changed[0][2]}"
-    return any(answer[1] != before[1] for answer in taken)
+    return any(status == 0 and out != before[1] for status, out, _ in changed)
 
 
 def rights_are_the_least():

@@ -140,6 +140,7 @@ def main(checks):
 
 
 if __name__ == "__main__":
-    # `rendered.py kustomize FOLDER` or `rendered.py chart JSON`: the objects as JSON, for tests that run what comes out.
-    what, given = sys.argv[1:]
-    print(json.dumps(kustomization(ROOT / given) if what == "kustomize" else chart(json.loads(given))))
+    # `rendered.py kustomize FOLDER` or `rendered.py chart [FILE…] JSON`: the objects as JSON, for tests that run what comes out.
+    what, *files, given = sys.argv[1:]
+    found = kustomization(ROOT / given) if what == "kustomize" else chart(*(CHART / file for file in files), json.loads(given))
+    print(json.dumps(found))
