@@ -34,7 +34,7 @@ checks! {
 }
 
 checks! {
-    "cluster.py":
+    "selected.py":
     what_counts_is_kept
     schedules_are_ones
     every_selector_is_of_one_airflow

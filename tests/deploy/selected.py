@@ -1,6 +1,6 @@
 """What a cluster makes of deploy/fleet and deploy/chart: whom selectors select, whom policies let in, when a check runs.
 
-python3 tests/deploy/cluster.py [CHECK…], with PYTHONPATH as tests/run makes it."""
+python3 tests/deploy/selected.py [CHECK…], with PYTHONPATH as tests/run makes it."""
 
 import re
 
