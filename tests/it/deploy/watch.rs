@@ -111,26 +111,26 @@ fn the_operator_and_prometheus_alone_ask_the_same_pods_and_see_the_same_labels()
     assert_eq!((items(endpoints).count(), items(jobs).count()), (2, 2));
     for (endpoint, job) in items(endpoints).zip(items(jobs)) {
         assert_eq!(endpoint["interval"], job["scrape_interval"]);
-        // The operator adds these itself; one with a port keeps only containers that name it.
-        let named = |name: &str, label: &str| json!({"sourceLabels": [format!("__meta_kubernetes_{name}")], "targetLabel": label});
+        // The operator adds these itself; with a port it keeps only containers that name it, which git-sync's does not.
+        let named = |name: &str, label: &str| {
+            let source = format!("__meta_kubernetes_{name}");
+            json!({"sourceLabels": [source], "targetLabel": label})
+        };
         let mut added = vec![
             named("namespace", "namespace"),
             named("pod_name", "pod"),
             named("pod_container_name", "container"),
             json!({"sourceLabels": ["__meta_kubernetes_pod_phase"], "regex": "Succeeded|Failed", "action": "drop"}),
         ];
-        match endpoint.get("port") {
-            Some(port) => {
-                let name = ["__meta_kubernetes_pod_container_port_name"];
-                added.push(json!({"sourceLabels": name, "regex": port, "action": "keep"}));
-            }
-            None => assert!(endpoint.get("portNumber").is_none(), "git-sync's container names no port"),
+        assert_eq!(endpoint.get("portNumber"), None);
+        if let Some(port) = endpoint.get("port") {
+            let name = ["__meta_kubernetes_pod_container_port_name"];
+            added.push(json!({"sourceLabels": name, "regex": port, "action": "keep"}));
         }
         let operator: BTreeSet<_> = items(&endpoint["relabelings"]).chain(&added).map(relabeling).collect();
         let mut alone: BTreeSet<_> = items(&job["relabel_configs"]).map(relabeling).collect();
         // The job's name is the label, unless another one is given.
-        let job = json!({"targetLabel": "job", "replacement": "dagsync"});
-        alone.insert(relabeling(&job));
+        alone.insert(relabeling(&json!({"targetLabel": "job", "replacement": "dagsync"})));
         assert_eq!(operator, alone);
     }
 }
