@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dagsync_core::{Error, ErrorKind, Manifest, Result, Revision, Version, printable, secret};
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -150,10 +150,18 @@ impl Client {
                 .append_pair("wait", &format!("{}s", wait.as_secs()));
         }
         let request = self.http.request(Method::GET, url).timeout(wait + ANSWER);
-        let body = self.answer(OPERATION, request, MAX_TARGET).await.map_err(|error| match error.kind() {
+        let unready = |error: Error| match error.kind() {
             ErrorKind::Unreachable => error.with_hint("it may have no good version yet: see its /v1/status and log"),
             _ => error,
-        })?;
+        };
+        let response = self.send(OPERATION, request).await.map_err(unready)?;
+        let status = response.status();
+        if !status.is_success() {
+            let is_own = status == StatusCode::SERVICE_UNAVAILABLE
+                && self.body(OPERATION, response, MAX_TARGET).await.is_ok_and(|body| is_of_this_process(&body));
+            return Err(if is_own { self.alone(OPERATION) } else { unready(self.refused(OPERATION, status)) });
+        }
+        let body = self.body(OPERATION, response, MAX_TARGET).await.map_err(unready)?;
         let lead: Option<Lead> = serde_json::from_slice(&body).ok();
         let wrong = || self.error(ErrorKind::Corrupt, OPERATION, "the answer is no target of dagsync").retryable();
         lead.filter(Lead::is_sane).ok_or_else(wrong)
@@ -211,13 +219,16 @@ impl Client {
     }
 
     async fn answer(&self, operation: &'static str, request: RequestBuilder, max: usize) -> Result<Vec<u8>> {
-        let failed = |e: reqwest::Error| self.transport(operation, e);
-        let mut response = self.send(operation, request).await?;
+        let response = self.send(operation, request).await?;
         if !response.status().is_success() {
             return Err(self.refused(operation, response.status()));
         }
+        self.body(operation, response, max).await
+    }
+
+    async fn body(&self, operation: &'static str, mut response: Response, max: usize) -> Result<Vec<u8>> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.transport(operation, e))? {
             if body.len() + chunk.len() > max {
                 let message = format!("the answer is larger than {max} bytes");
                 return Err(self.error(ErrorKind::LimitExceeded, operation, &message));
@@ -242,7 +253,8 @@ impl Client {
             token::note_wanted_by(&self.base);
         }
         let token = token::bearer(file).await?;
-        again.header(AUTHORIZATION, token).send().await.map_err(failed)
+        // In the place of what a user in the URL comes to: of two such headers a server reads the first.
+        again.headers(HeaderMap::from_iter([(AUTHORIZATION, token)])).send().await.map_err(failed)
     }
 
     /// Whether the token is not read on its way, or goes where somebody wants it to go.
@@ -299,6 +311,12 @@ impl Client {
         }
     }
 
+    /// Nobody leads.
+    fn alone(&self, operation: &'static str) -> Error {
+        self.error(ErrorKind::Config, operation, "the leader is this very pod, which has no version yet")
+            .with_hint("one pod has to lead: give it target.mode head")
+    }
+
     fn error(&self, kind: ErrorKind, operation: &'static str, message: &str) -> Error {
         Error::new(kind, operation, message).with_context("url", self.shown())
     }
@@ -306,6 +324,11 @@ impl Client {
     fn shown(&self) -> String {
         redact_url(self.base.as_str())
     }
+}
+
+/// Whether a daemon that says why it has no answer is the one that asks.
+fn is_of_this_process(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| body["id"] == crate::status::id())
 }
 
 /// Everything that led to an error, in words.

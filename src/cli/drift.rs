@@ -8,7 +8,7 @@ use dagsync_core::{Error, ErrorKind, Interrupt, Registry, Result, blocking, fs};
 
 use super::answer::{Answer, Exit, Style, warn};
 use super::args::{DriftArgs, Global, Output, Stream};
-use crate::config::{self, Inputs, Loaded};
+use crate::config::{self, Inputs, Loaded, Scheme};
 use crate::fleet::ask::Manners;
 use crate::fleet::post::Posts;
 use crate::fleet::report::table::Paint;
@@ -49,6 +49,11 @@ pub(super) async fn run(registry: &Registry, global: &Global, args: DriftArgs, i
     }
 }
 
+/// Whether pods are asked by plain HTTP and none of them is written down.
+fn cannot_show_token(fleet: &config::Fleet) -> bool {
+    fleet.is_known() && fleet.scheme == Scheme::Http && fleet.peers.is_empty()
+}
+
 struct Drift {
     check: Check,
     posts: Posts,
@@ -63,7 +68,7 @@ struct Drift {
 /// What was told last of the fleet.
 #[derive(PartialEq)]
 enum Told {
-    /// Who does not stand well.
+    /// How the fleet stands.
     Found(Essence),
     /// That it cannot be checked.
     Blind,
@@ -75,6 +80,10 @@ impl Drift {
         if args.remediate && loaded.config.client.token_file.is_none() {
             return Err(Error::new(ErrorKind::Config, "read settings", "--remediate needs a token to ask pods with")
                 .with_hint("name its file in client.token_file; it is what the pods have in http.token_file"));
+        }
+        if args.remediate && cannot_show_token(&loaded.config.fleet) {
+            let what = "--remediate cannot help pods that are found by DNS or Kubernetes and want the token";
+            warn(format!("{what}: client.token_file is not sent to them by plain HTTP; set fleet.scheme to https"));
         }
         let manners =
             Manners { concurrency: config.concurrency, timeout: config.timeout, client: loaded.config.client.clone() };

@@ -151,3 +151,38 @@ fn by_tls_the_token_may_go_to_whoever_was_found() {
     }
     assert!(may_go_to("http://leader:8466", &["http://LEADER:8466/prefix"]), "an origin, not a path");
 }
+
+#[tokio::test]
+async fn a_user_in_a_url_does_not_make_two_headers_of_the_token() {
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let noted = shown.clone();
+    let answer = move |headers: HeaderMap| async move {
+        let given: Vec<_> =
+            headers.get_all(header::AUTHORIZATION).iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+        noted.lock().unwrap().push(given.clone());
+        let is_admitted = given == ["Bearer the-token-of-all-pods"];
+        (if is_admitted { StatusCode::OK } else { StatusCode::UNAUTHORIZED }, "{}")
+    };
+    let client = serve(Router::new().fallback(answer)).await;
+    let mut url = client.base.clone();
+    url.set_username("user").unwrap();
+    url.set_password(Some("pw")).unwrap();
+    let (settings, _file) = with_token(&[]);
+    Client::new(url.as_str(), &settings).unwrap().status().await.unwrap();
+    let shown = shown.lock().unwrap();
+    assert_eq!((shown[0].len(), &shown[1]), (1, &vec!["Bearer the-token-of-all-pods".to_owned()]), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_follows_itself_before_it_has_a_version_is_told_so() {
+    for (id, kind, says) in [
+        (crate::status::id(), ErrorKind::Config, "the leader is this very pod"),
+        ("another", ErrorKind::Unreachable, "503"),
+    ] {
+        let body = serde_json::json!({"error": "no verified version is here", "id": id}).to_string();
+        let answer = move || async move { (StatusCode::SERVICE_UNAVAILABLE, body) };
+        let error = serve(Router::new().fallback(answer)).await.lead(None, Duration::ZERO).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}

@@ -8,7 +8,7 @@ use dagsync_core::{Factory, Kind, Registry, Result, Setting, Spec, Strategy};
 use serde_json::Value as Json;
 
 use super::model::Config;
-use super::redact::{is_called, origin_of, redact_item, redact_url};
+use super::redact::{is_called, is_queried, origin_of, redact_item, redact_query, redact_url};
 use super::table::Table;
 use super::{value, wrong};
 
@@ -35,11 +35,13 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// The value for people and JSON: secrets, passwords in URLs and the paths of webhooks are hidden.
+    /// The value for people and JSON: secrets, passwords in URLs, the paths of webhooks and the query
+    /// of the Pushgateway are hidden.
     pub fn shown(&self) -> Json {
         match &self.value {
             Json::String(text) if self.setting.kind == Kind::Secret && !text.is_empty() => "***".into(),
             Json::String(text) if is_called(self.setting.name) => origin_of(text).into(),
+            Json::String(text) if is_queried(self.setting.name) => redact_query(text).into(),
             Json::String(text) => redact_url(text).into(),
             Json::Array(items) => {
                 items.iter().map(|i| i.as_str().map_or_else(|| i.clone(), |t| redact_item(t).into())).collect()

@@ -26,6 +26,17 @@ pub(super) fn is_called(setting: &str) -> bool {
     CALLED.contains(&setting)
 }
 
+/// Whether the URL's query may be a secret; its path says where metrics go.
+pub(super) fn is_queried(setting: &str) -> bool {
+    setting == "drift.pushgateway"
+}
+
+/// The same as [`redact_url`] without the query.
+pub(super) fn redact_query(url: &str) -> String {
+    let shown = redact_url(url);
+    shown.split_once('?').map_or_else(|| shown.clone(), |(before, _)| format!("{before}?***"))
+}
+
 /// Where a URL that is called leads, and no more of it.
 pub(super) fn origin_of(url: &str) -> String {
     match Url::parse(url) {
@@ -88,7 +99,7 @@ fn split_user_info(rest: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{holds_path, holds_secret, item_holds_secret, origin_of, redact_item, redact_url};
+    use super::{holds_path, holds_secret, item_holds_secret, origin_of, redact_item, redact_query, redact_url};
 
     #[test]
     fn of_a_url_that_is_called_the_origin_alone_is_shown() {
@@ -103,6 +114,16 @@ mod tests {
             assert_eq!(origin_of(url), shown);
         }
         assert!(holds_path("https://chat/s3cret") && holds_path("https://chat?s3cret") && !holds_path("https://chat/"));
+    }
+
+    #[test]
+    fn a_token_in_the_query_of_a_pushgateway_is_hidden() {
+        for (url, shown) in [
+            ("https://u:s3cret@push/metrics/job/x?token=s3cret", "https://u:***@push/metrics/job/x?***"),
+            ("http://push:9091", "http://push:9091"),
+        ] {
+            assert_eq!(redact_query(url), shown);
+        }
     }
 
     #[test]

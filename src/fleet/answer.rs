@@ -1,6 +1,7 @@
 //! What a daemon says of itself, as far as it counts for a comparison. What is unknown, missing or malformed is passed
 //! over, so that daemons of other releases can be compared; everything kept is bounded.
 
+use std::hash::{Hash, Hasher};
 use std::time::SystemTime;
 
 use dagsync_core::{Change, ChangeKind, TreePath, Version};
@@ -44,6 +45,8 @@ pub struct Answer {
     pub target_version: Option<Version>,
     /// What the source calls that.
     pub target_revision: Option<String>,
+    /// Why it does not know where that is.
+    pub target_error: Option<String>,
     /// Since when it is not there.
     pub behind_since: Option<SystemTime>,
     /// The last error, until a sync succeeds.
@@ -54,8 +57,15 @@ pub struct Answer {
     pub timeline: Vec<Stay>,
 }
 
+/// By what tells answers of different pods and moments apart; equal ones are equal in all.
+impl Hash for Answer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.id, &self.pod, &self.state, self.version, self.since, &self.timeline).hash(state);
+    }
+}
+
 /// A version that a pod came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stay {
     /// When.
     pub from: SystemTime,
@@ -90,6 +100,7 @@ impl Answer {
             target_mode: text(&target["mode"]).unwrap_or_default(),
             target_version: self::version(&target["version"]),
             target_revision: text(&target["revision"]),
+            target_error: text(&target["error"]),
             behind_since: time(&json["behind_since"]),
             last_error: text(&json["last_error"]["message"]),
             tampered: list(&json["tampered"]).filter_map(change).collect(),

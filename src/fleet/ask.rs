@@ -1,6 +1,6 @@
 //! Asks every daemon how it stands: so many at once, each for so long and no longer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use dagsync_core::{Result, printable};
@@ -107,9 +107,9 @@ fn same(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
 
-/// One process that was asked by several names is one pod with one vote. It is known by what it says of itself, and only
-/// where it says the same each time, so that nobody hides another pod by its name. Two pods that Kubernetes knows stay two:
-/// only one of them can be who answers at their address.
+/// One process that was asked by several names is one pod with one vote. It is known by its answer, which has to be the same
+/// in everything that is judged: what another one says in its name hides nothing of it. Two pods that Kubernetes knows stay
+/// two: only one of them can be who answers at their address.
 fn each_once(mut asked: Vec<(bool, Asked)>) -> Vec<Asked> {
     let rank = |(is_extra, asked): &(bool, Asked)| {
         let Peer { name, url, .. } = &asked.peer;
@@ -117,22 +117,31 @@ fn each_once(mut asked: Vec<(bool, Asked)>) -> Vec<Asked> {
         (!asked.peer.is_of_kubernetes(), !is_called_so, *is_extra, name.clone(), url.clone())
     };
     asked.sort_by_cached_key(rank);
-    let (mut first, mut kept) = (HashMap::<_, usize>::new(), Vec::<Asked>::new());
-    for (_, asked) in asked {
-        let who = asked.answer().filter(|a| !a.id.is_empty()).map(|a| (a.id.clone(), a.pod.clone(), a.version));
-        match who.as_ref().and_then(|who| first.get(who)) {
-            Some(&at) if asked.peer.is_of_kubernetes() => {
-                let why = format!("another pod answers at its address: {}", printable(&kept[at].peer.name));
-                kept.push(Asked { said: Said::Nothing(why), ..asked });
-            }
-            Some(&at) => kept[at].leads |= asked.leads,
-            None => {
-                first.extend(who.map(|who| (who, kept.len())));
-                kept.push(asked);
-            }
+    let mut asked: Vec<Asked> = asked.into_iter().map(|(_, asked)| asked).collect();
+    let mut doubles = doubles(&asked);
+    doubles.retain(|&at, &mut first| {
+        if asked[at].peer.is_of_kubernetes() {
+            let why = format!("another pod answers at its address: {}", printable(&asked[first].peer.name));
+            asked[at].said = Said::Nothing(why);
+            return false;
+        }
+        asked[first].leads |= asked[at].leads;
+        true
+    });
+    let kept = asked.into_iter().enumerate().filter(|(at, _)| !doubles.contains_key(at));
+    kept.map(|(_, asked)| asked).collect()
+}
+
+/// Those who said what somebody before them said already, and who that was.
+fn doubles(asked: &[Asked]) -> BTreeMap<usize, usize> {
+    let (mut first, mut doubles) = (HashMap::new(), BTreeMap::new());
+    for (at, asked) in asked.iter().enumerate() {
+        if let Some(answer) = asked.answer().filter(|answer| !answer.id.is_empty()) {
+            doubles.insert(at, *first.entry(answer).or_insert(at));
         }
     }
-    kept
+    doubles.retain(|at, first| at != first);
+    doubles
 }
 
 #[cfg(test)]
@@ -234,6 +243,31 @@ mod tests {
         let leader = (true, Asked { leads: true, ..found("service", "p1", None).1 });
         let one = each_once(vec![leader, found("10.0.0.7", "p1", None)]);
         assert_eq!((names(&one), one[0].leads), (vec![("10.0.0.7", true)], true));
+    }
+
+    #[test]
+    fn who_answers_in_another_s_name_does_not_hide_what_is_wrong_with_it() {
+        let (good, version) = (found("a", "p1", None), Some(dagsync_core::Digest::of("x").into()));
+        let said = |change: &dyn Fn(&mut Answer)| {
+            let mut answer = Answer { version, state: "converged".to_owned(), ..good.1.answer().unwrap().clone() };
+            change(&mut answer);
+            Said::Status(Box::new(answer))
+        };
+        let now = std::time::SystemTime::UNIX_EPOCH;
+        let stay = super::super::answer::Stay { from: now, version: version.unwrap() };
+        let wrong: [&dyn Fn(&mut Answer); 6] = [
+            &|a| a.state = "tampered".to_owned(),
+            &|a| a.filter_hash = "other".to_owned(),
+            &|a| a.timeline = vec![stay],
+            &|a| a.behind_since = Some(now),
+            &|a| a.target_version = version,
+            &|a| a.last_error = Some("no".to_owned()),
+        ];
+        for change in wrong {
+            let clone = (false, Asked { said: said(&|_| {}), ..good.1.clone() });
+            let victim = (false, Asked { said: said(change), ..found("victim", "p1", None).1 });
+            assert_eq!(each_once(vec![clone.clone(), victim.clone()]), [clone.1, victim.1]);
+        }
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use dagsync_core::Version;
 
-use super::report::{Key, Report, State, Verdict};
+use super::report::{Report, State, Verdict};
 
 /// How pods stood when they were looked at last. As many as were found then, so it is bounded as the fleet is.
 #[derive(Debug, Default)]
-pub struct Flaps(HashMap<Key, Seen>);
+pub struct Flaps(HashMap<String, Seen>);
 
 /// A pod as it stood.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +40,7 @@ impl Flaps {
         let (reference, at, grace) = (reference.version, report.at, report.grace);
         let mut known = std::mem::take(&mut self.0);
         for pod in &mut report.pods {
-            let key = pod.key();
-            let before = known.remove(&key);
+            let before = known.remove(&pod.key);
             let seen = match pod.state {
                 State::InSync | State::Converging | State::Drifted if pod.version.is_some() => {
                     Some(Seen::of(before, pod, reference, at, grace))
@@ -55,7 +54,7 @@ impl Flaps {
                 let cause = format!("it flaps: it has left the reference {} times", unrest.times);
                 (pod.state, pod.flaps, pod.since, pod.cause) = (State::Drifted, true, Some(unrest.first), Some(cause));
             }
-            self.0.insert(key, seen);
+            self.0.insert(pod.key.clone(), seen);
         }
     }
 }
@@ -66,8 +65,10 @@ impl Seen {
         let mut back = before.and_then(|before| before.back);
         let mut unrest = before.and_then(|before| before.unrest);
         let was_on = before.filter(|before| before.is_on && before.reference == reference);
-        // Also one that went and came again between two looks.
-        if let Some(before) = was_on.filter(|before| !is_on || before.since != pod.since) {
+        // Also one that went and came again between two looks, by its own history and clock: a restart alone is no leaving,
+        // though its time on the version may begin anew.
+        let went = |before: &Self| before.since.zip(pod.was_away).is_some_and(|(since, away)| away > since);
+        if let Some(before) = was_on.filter(|before| !is_on || went(before)) {
             let left = if is_on { before.at } else { pod.since.unwrap_or(at).clamp(before.at, at.max(before.at)) };
             unrest = unrest.filter(|_| !is_rest(back, left, grace));
             unrest = Some(unrest.map_or(Unrest { first: left, last: left, times: 1 }, |unrest| Unrest {
@@ -148,6 +149,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_restarts_again_and_again_without_its_history_does_not_flap() {
+        let restarts: Vec<_> = (0..100).map(|n| (1, n * 6)).collect();
+        let mut flaps = Flaps::default();
+        for (_, second) in restarts {
+            let at = now() + Duration::from_secs(second);
+            let mut answer = answer(&[(1, 0)]);
+            answer.timeline[0].from = at;
+            let leads = super::super::fixture::answer(&[(1, 900)]);
+            let mut report = judge(&[leader("a", leads), pod("b", answer)], &Basis::Leader, GRACE, at);
+            flaps.note(&mut report);
+            assert_eq!(report.pods[1].state, State::InSync, "{second}");
+        }
+    }
+
+    #[test]
     fn one_excursion_is_no_flapping_and_neither_are_rare_ones() {
         let once = told(&mut Flaps::default(), &[(1, 0)], &[(1, 0), (2, 35), (1, 65)], 30);
         assert!(once.iter().all(|state| !state.is_drift()), "{once:?}");
@@ -182,7 +198,7 @@ mod tests {
             essences.push(report.essence());
         }
         let last = &essences[20..];
-        assert!(last[0].len() == 1 && last.iter().all(|essence| *essence == last[0]), "{last:?}");
+        assert!(last[0].1.len() == 1 && last.iter().all(|essence| *essence == last[0]), "{last:?}");
     }
 
     #[test]

@@ -41,12 +41,12 @@ impl Judge<'_> {
             // Its finder knows that it has not been starting for long.
             (Phase::Starting, Said::Nothing(why)) => (State::Converging, None, Some(why.clone())),
             (_, Said::Nothing(why)) => (State::Unreachable, None, Some(why.clone())),
-            (_, Said::Status(answer)) => self.answered(answer),
+            (_, Said::Status(answer)) => self.answered(answer, asked.leads),
         };
         Verdict { state, since, cause, ..verdict }
     }
 
-    fn answered(&self, answer: &Answer) -> (State, Option<SystemTime>, Option<String>) {
+    fn answered(&self, answer: &Answer, leads: bool) -> (State, Option<SystemTime>, Option<String>) {
         let error = || answer.last_error.clone();
         if answer.state == "tampered" {
             return (State::Tampered, answer.since, error());
@@ -64,12 +64,20 @@ impl Judge<'_> {
             true if self.standard.is_disputed() => {
                 (self.off(self.disputed_since), self.disputed_since, self.standard.note.clone())
             }
+            true if leads && answer.target_error.is_some() => self.lost(answer),
             true => (State::InSync, answer.timeline.first().map(|stay| stay.from), error()),
             false => {
                 let since = self.off_since(answer, version);
                 (self.off(since), since, error().or_else(|| Some(self.excuse(answer))))
             }
         }
+    }
+
+    /// How a leader stands that others are with, and that does not know where it should be: nobody follows the source.
+    fn lost(&self, answer: &Answer) -> (State, Option<SystemTime>, Option<String>) {
+        let why = answer.target_error.as_deref().unwrap_or_default();
+        let cause = format!("it leads and does not know itself where it should be: {why}");
+        (self.off(answer.behind_since), answer.behind_since, Some(cause))
     }
 
     /// How a pod stands that is elsewhere since then. One that cannot say since when is given no grace, and neither is one

@@ -258,6 +258,56 @@ fn a_head_that_is_new_to_all_gives_them_the_grace_period() {
 }
 
 #[test]
+fn after_a_revert_a_pod_that_never_left_makes_nobody_else_drift() {
+    let stuck = || pod("stuck", answer(&[(1, 80_000)]));
+    let moved = |name: &str| pod(name, answer(&[(2, 3_600), (1, 80_000)]));
+    let report = of(&head(&[(1, 5)]), &[stuck(), moved("w0"), moved("w1")]);
+    states(&report, &[("stuck", State::InSync), ("w0", State::Converging), ("w1", State::Converging)]);
+    // The first that comes back tells since when; before that, what this process saw.
+    let back = pod("back", answer(&[(1, 70), (2, 3_600), (1, 80_000)]));
+    let report = of(&head(&[(1, 5)]), &[back, stuck(), moved("w0")]);
+    states(&report, &[("back", State::InSync), ("stuck", State::InSync), ("w0", State::Drifted)]);
+    assert_eq!(report.pods[2].since, Some(ago(70)));
+    let report = of(&head(&[(1, 61), (2, 3_600)]), &[stuck(), moved("w0")]);
+    states(&report, &[("stuck", State::InSync), ("w0", State::Drifted)]);
+}
+
+#[test]
+fn with_watch_a_revert_did_not_happen_before_the_last_look_at_the_bad_head() {
+    let mut heads = Heads::default();
+    (0..100).for_each(|n| heads.note(v(2), ago(4_000 - n * 40)));
+    heads.note(v(1), ago(5));
+    let head = Head { version: v(1), revision: "r1".into(), filter_hash: "usual".into(), heads };
+    // Their histories are lost, so nobody says that the head was left.
+    let asked = [pod("stuck", answer(&[(1, 80_000)])), pod("w0", answer(&[(2, 3_600)]))];
+    let report = of(&Basis::Head(head), &asked);
+    states(&report, &[("stuck", State::InSync), ("w0", State::Converging)]);
+    assert_eq!(report.pods[1].since, Some(ago(40)));
+}
+
+#[test]
+fn a_leader_that_follows_itself_is_not_a_fleet_in_sync() {
+    for (seconds, state, finding) in [(59, State::Converging, Finding::Fine), (60, State::Drifted, Finding::Drift)] {
+        let lost = |behind| Answer {
+            target_error: Some("the leader is this very pod".into()),
+            behind_since: behind,
+            ..answer(&[(1, 900)])
+        };
+        let asked = [leader("a", lost(Some(ago(seconds)))), pod("b", answer(&[(1, 900)]))];
+        let report = of(&Basis::Leader, &asked);
+        states(&report, &[("a", state), ("b", State::InSync)]);
+        assert_eq!((report.finding(), report.pods[0].since), (finding, Some(ago(seconds))));
+        assert!(cause(&report, "a").ends_with("where it should be: the leader is this very pod"), "{report:#?}");
+        assert_eq!(report.standard.note.as_deref(), Some("a leader does not know itself where it should be"));
+    }
+    // That its source fails is an error, and where it should be is known.
+    let failing = Answer { last_error: Some("no route".into()), state: "stale".into(), ..answer(&[(1, 900)]) };
+    let report = of(&Basis::Leader, &[leader("a", failing), pod("b", answer(&[(1, 900)]))]);
+    states(&report, &[("a", State::InSync), ("b", State::InSync)]);
+    assert_eq!((report.standard.note.as_deref(), cause(&report, "a")), (None, "no route"));
+}
+
+#[test]
 fn nobody_has_a_version() {
     let report = of(&Basis::Majority, &[silent("a", Phase::Running)]);
     assert!(report.standard.candidates.is_empty() && report.finding() == Finding::Incomplete);

@@ -69,7 +69,13 @@ pub struct Head {
 /// The heads that were seen one after the other, the newest first. Bounded: of a source that moves all the time the newest
 /// are all there, and of those before them every second one, again and again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heads(Vec<Stay>);
+pub struct Heads {
+    stays: Vec<Stay>,
+    /// The last look at the newest.
+    seen: Option<SystemTime>,
+    /// The last look at the one before it.
+    before: Option<SystemTime>,
+}
 
 impl Heads {
     /// The most that are kept.
@@ -77,15 +83,17 @@ impl Heads {
 
     /// Notes what the head is now.
     pub fn note(&mut self, version: Version, now: SystemTime) {
-        if self.0.first().is_some_and(|newest| newest.version == version) {
+        let (newest, seen) = (self.stays.first(), self.seen.replace(now));
+        if newest.is_some_and(|newest| newest.version == version) {
             return;
         }
         // A clock that was set back changes no order.
-        let from = self.0.first().map_or(now, |newest| now.max(newest.from));
-        self.0.insert(0, Stay { from, version });
-        if self.0.len() > Self::MOST {
+        let from = newest.map_or(now, |newest| now.max(newest.from));
+        self.before = newest.zip(seen).map(|(newest, seen)| seen.max(newest.from));
+        self.stays.insert(0, Stay { from, version });
+        if self.stays.len() > Self::MOST {
             let (mut n, last) = (0, Self::MOST);
-            self.0.retain(|_| {
+            self.stays.retain(|_| {
                 n += 1;
                 n <= Self::MOST / 2 || n % 2 == 0 || n > last
             });
@@ -94,14 +102,14 @@ impl Heads {
 
     /// When the first of them was seen.
     pub fn begun(&self) -> Option<SystemTime> {
-        self.0.last().map(|oldest| oldest.from)
+        self.stays.last().map(|oldest| oldest.from)
     }
 
-    /// The same, if the newest came at `from` already; not before the one that it followed.
+    /// The same, if the newest came at `from` already; not before the last look at the one that it followed.
     fn since(&self, from: SystemTime) -> Vec<Stay> {
-        let mut stays = self.0.clone();
-        if let [newest, older @ ..] = stays.as_mut_slice() {
-            newest.from = older.first().map_or(from, |before| from.max(before.from)).min(newest.from);
+        let mut stays = self.stays.clone();
+        if let Some(newest) = stays.first_mut() {
+            newest.from = self.before.map_or(from, |before| from.max(before)).min(newest.from);
         }
         stays
     }
@@ -170,8 +178,9 @@ impl Standard {
                 if leaders.is_empty() {
                     return Self::of_majority(asked, Some("no leader has answered with a version, so most pods count"));
                 }
-                let note = "the leaders disagree";
-                Self::of(By::Leader, &leaders, |_, _| true, note)
+                let is_lost = leaders.iter().any(|leader| leader.target_error.is_some());
+                let lost = is_lost.then_some("a leader does not know itself where it should be");
+                Self::of(By::Leader, &leaders, |_, _| true, "the leaders disagree").noted(lost)
             }
         }
     }
@@ -206,15 +215,18 @@ impl Standard {
         Self { by: By::Version, candidates, filter_hash, note: None }
     }
 
-    /// Nobody says when the head became what it is: the first pod that came to it or knew of it tells.
+    /// Nobody says when the head became what it is: the first pod that came to it or knew of it tells. Where one has left
+    /// it, it may be the head again, as after a revert: what was before that tells nothing.
     fn of_head(asked: &[Asked], head: &Head) -> Self {
         let arrived = |a: &Answer| {
             let knows = a.target_version == Some(head.version) || a.target_revision.as_ref() == Some(&head.revision);
             let came = a.timeline.first().filter(|stay| stay.version == head.version).map(|stay| stay.from);
             came.or(a.behind_since.filter(|_| knows))
         };
-        let from = voters(asked).filter_map(|(_, a)| arrived(a)).min();
-        let timeline = from.map_or_else(|| head.heads.0.clone(), |from| head.heads.since(from));
+        let left = voters(asked).filter_map(|(_, a)| left_at(&a.timeline, head.version)).max();
+        let counts = |at: &SystemTime| left.is_none_or(|left| *at >= left);
+        let from = voters(asked).filter_map(|(_, a)| arrived(a)).filter(counts).min();
+        let timeline = from.map_or_else(|| head.heads.stays.clone(), |from| head.heads.since(from));
         let candidates = vec![Candidate { version: head.version, revision: Some(head.revision.clone()), timeline }];
         Self { by: By::Head, candidates, filter_hash: Some(head.filter_hash.clone()), note: None }
     }
@@ -222,9 +234,13 @@ impl Standard {
     fn of_majority(asked: &[Asked], note: Option<&str>) -> Self {
         let answers: Vec<_> = voters(asked).map(|(_, answer)| answer).collect();
         let tie = "as many pods are on each of several versions";
-        let mut found = Self::of(By::Majority, &answers, |count, most| count == most, tie);
-        found.note = note.map(str::to_owned).into_iter().chain(found.note).reduce(|a, b| format!("{a}; {b}"));
-        found
+        Self::of(By::Majority, &answers, |count, most| count == most, tie).noted(note)
+    }
+
+    /// With a note before the one that it has.
+    fn noted(mut self, note: Option<&str>) -> Self {
+        self.note = note.map(str::to_owned).into_iter().chain(self.note).reduce(|a, b| format!("{a}; {b}"));
+        self
     }
 
     /// The versions of `answers` under their usual globs that are `wanted` by how many are on them.
@@ -251,6 +267,12 @@ impl Candidate {
         let timeline = first.map(|answer| answer.timeline.clone()).unwrap_or_default();
         Self { version, revision: first.and_then(|answer| answer.revision.clone()), timeline }
     }
+}
+
+/// When a pod with this history left `version` last.
+fn left_at(timeline: &[Stay], version: Version) -> Option<SystemTime> {
+    let left = timeline.windows(2).find(|pair| pair[1].version == version && pair[0].version != version);
+    left.map(|pair| pair[0].from)
 }
 
 /// Those whose version says where others should be: not who goes, nor whose files are not what their version says.
@@ -285,10 +307,10 @@ mod tests {
         let mut heads = Heads::default();
         (0..5_000).for_each(|n| heads.note(v(n), ago(5_000 - n)));
         heads.note(v(4_999), ago(0));
-        assert!(heads.0.len() <= Heads::MOST && heads.begun() == Some(ago(5_000)), "{}", heads.0.len());
-        let newest: Vec<_> = heads.0.iter().take(100).map(|stay| stay.version).collect();
+        assert!(heads.stays.len() <= Heads::MOST && heads.begun() == Some(ago(5_000)), "{}", heads.stays.len());
+        let newest: Vec<_> = heads.stays.iter().take(100).map(|stay| stay.version).collect();
         assert_eq!(newest, (0..100).map(|n| v(4_999 - n)).collect::<Vec<_>>());
-        assert!(heads.0.is_sorted_by_key(|stay| std::cmp::Reverse(stay.from)));
+        assert!(heads.stays.is_sorted_by_key(|stay| std::cmp::Reverse(stay.from)));
     }
 
     #[test]
@@ -296,9 +318,18 @@ mod tests {
         let mut heads = Heads::default();
         heads.note(v(1), ago(100));
         heads.note(v(2), ago(300));
-        assert_eq!(heads.0[0].from, ago(100));
+        assert_eq!(heads.stays[0].from, ago(100));
         heads.note(v(3), ago(50));
         let from = |seconds| heads.since(ago(seconds))[0].from;
         assert_eq!((from(70), from(5_000), from(10)), (ago(70), ago(100), ago(50)));
+    }
+
+    #[test]
+    fn a_head_that_came_back_did_not_come_before_the_last_look_at_the_one_between() {
+        let mut heads = Heads::default();
+        heads.note(v(1), ago(9_000));
+        (1..10).for_each(|n| heads.note(v(2), ago(1_000 - n * 100)));
+        heads.note(v(1), ago(5));
+        assert_eq!(heads.since(ago(80_000))[0].from, ago(100));
     }
 }

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use super::ask::Manners;
-use super::report::{Key, Report, Verdict};
+use super::report::{Report, Verdict};
 use crate::client::Client;
 
 /// Until a pod is asked for the second time; then twice as long each time.
@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// Whom a remedy was asked for, and when it may be again; nobody who is well.
 #[derive(Debug, Default)]
-pub struct Remedies(HashMap<Key, Turn>);
+pub struct Remedies(HashMap<String, Turn>);
 
 #[derive(Debug)]
 struct Turn {
@@ -36,7 +36,7 @@ impl Remedies {
         let mut known = std::mem::take(&mut self.0);
         let ill = report.pods.iter_mut().filter(|pod| pod.state.is_drift());
         let due = ill.filter(|pod| {
-            let turn = known.remove(&pod.key());
+            let turn = known.remove(&pod.key);
             let is_due = turn.as_ref().is_none_or(|turn| turn.next <= now);
             let turn = match turn {
                 Some(turn) if !is_due => turn,
@@ -45,7 +45,7 @@ impl Remedies {
                     Turn { next: now + pause, pause }
                 }
             };
-            self.0.insert(pod.key(), turn);
+            self.0.insert(pod.key.clone(), turn);
             is_due
         });
         due.collect()
@@ -64,10 +64,25 @@ async fn ask(pod: &mut Verdict, manners: &Manners) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ask::Asked;
+    use super::super::discover::Peer;
     use super::super::fixture::{answer, now, pod, v};
     use super::super::judge::judge;
     use super::super::reference::Basis;
     use super::*;
+
+    #[test]
+    fn a_pod_that_does_not_answer_in_between_is_not_forgotten() {
+        let ill = pod("worker-0", answer(&[(2, 900)]));
+        let addressed = |name: &str| {
+            let asked = Asked { peer: Peer::at("http://10.0.0.7:8466"), ..pod(name, answer(&[(2, 900)])) };
+            judge(&[asked], &Basis::Version(v(1)), Duration::ZERO, now())
+        };
+        let (mut remedies, start) = (Remedies::default(), Instant::now());
+        assert_eq!(remedies.due(&mut judge(&[ill], &Basis::Version(v(1)), Duration::ZERO, now()), start).len(), 1);
+        assert_eq!(remedies.due(&mut addressed("worker-0"), start).len(), 1, "it is another one");
+        assert_eq!(remedies.due(&mut addressed("as-it-calls-itself-now"), start).len(), 0);
+    }
 
     #[test]
     fn whom_a_sync_does_not_help_is_asked_more_and_more_seldom() {

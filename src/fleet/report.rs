@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use dagsync_core::{Change, Version, printable};
 use serde::Serialize;
 
+use super::answer::Answer;
 use super::ask::Asked;
 use super::reference::Standard;
 use crate::config::redact_url;
@@ -92,6 +93,9 @@ pub enum Finding {
 #[allow(missing_docs)]
 pub struct Verdict {
     pub name: String,
+    /// By what it is known again in the next check: the name that Kubernetes has for it, else where it is asked. What it
+    /// calls itself is not known while it does not answer. May hold a secret.
+    pub(super) key: String,
     /// Where it is asked. May hold a secret.
     pub address: Option<String>,
     /// The same without.
@@ -113,17 +117,16 @@ pub struct Verdict {
     pub source: Option<String>,
     /// The files of a tampered one.
     pub tampered: Vec<Change>,
+    /// When it came to the last version that it left for this one, as far as it remembers.
+    pub(super) was_away: Option<SystemTime>,
     /// It leaves the reference again and again.
     pub flaps: bool,
     /// What came of asking it to sync.
     pub remedy: Option<Result<(), String>>,
 }
 
-/// Who stands how, of those who do not stand well.
-pub type Essence = Vec<(String, State, Option<Version>)>;
-
-/// A pod's name and address.
-pub(super) type Key = (String, Option<String>);
+/// What follows for the fleet, and who stands how, of those who do not stand well.
+pub type Essence = (Finding, Vec<(String, State, Option<Version>)>);
 
 /// The pods on one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,12 +208,13 @@ impl Report {
         drifted.filter_map(|pod| self.at.duration_since(pod.since?).ok()).max().unwrap_or_default()
     }
 
-    /// What of it is worth a message when it changes: who stands how, and where everybody should be.
+    /// What of it is worth a message when it changes.
     pub fn essence(&self) -> Essence {
         let steady = |pod: &&Verdict| !matches!(pod.state, State::InSync | State::Converging | State::Terminating);
         // Where a flapping one is at the moment is no news.
         let version = |pod: &Verdict| pod.version.filter(|_| !pod.flaps);
-        self.pods.iter().filter(steady).map(|pod| (pod.name.clone(), pod.state, version(pod))).collect()
+        let pods = self.pods.iter().filter(steady).map(|pod| (pod.name.clone(), pod.state, version(pod)));
+        (self.finding(), pods.collect())
     }
 
     /// The finding in one sentence, without colours.
@@ -236,20 +240,21 @@ impl Report {
 }
 
 impl Verdict {
-    /// By what it is known again in the next check.
-    pub(super) fn key(&self) -> Key {
-        (self.name.clone(), self.address.clone())
-    }
-
     /// What is known of a pod before it is judged.
     pub(super) fn of(asked: &Asked) -> Self {
         let (peer, answer) = (&asked.peer, asked.answer());
         let known = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let said = |read: fn(&super::answer::Answer) -> &String| answer.map(read).and_then(known);
+        let said = |read: fn(&Answer) -> &String| answer.map(read).and_then(known);
         // Whom Kubernetes knows is called as it says, whatever the pod itself claims.
+        let was_away =
+            |a: &Answer| a.timeline.iter().find(|stay| Some(stay.version) != a.version).map(|stay| stay.from);
         let claimed = |read| said(read).filter(|_| !peer.is_of_kubernetes());
         Self {
             name: claimed(|a| &a.pod).unwrap_or_else(|| peer.name.clone()),
+            key: match (&peer.namespace, &peer.url) {
+                (Some(namespace), _) => format!("{namespace}/{}", peer.name),
+                (None, url) => url.clone().unwrap_or_else(|| peer.name.clone()),
+            },
             address: peer.url.clone(),
             url: peer.url.as_deref().map(redact_url),
             namespace: peer.namespace.clone().or_else(|| said(|a| &a.namespace)),
@@ -265,6 +270,7 @@ impl Verdict {
             strategy: said(|a| &a.strategy),
             source: said(|a| &a.source),
             tampered: answer.map(|a| a.tampered.clone()).unwrap_or_default(),
+            was_away: answer.and_then(was_away),
             flaps: false,
             remedy: None,
         }

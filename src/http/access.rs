@@ -106,7 +106,10 @@ pub(super) async fn refusal(endpoints: &Endpoints, guard: Guard, headers: &Heade
         return None;
     }
     let (status, message) = endpoints.access.check(guard, headers).await.err()?;
-    endpoints.metrics.refused("token");
+    // Who shows nothing guesses nothing: clients ask without a token first, and browsers without a password.
+    if headers.contains_key(header::AUTHORIZATION) {
+        endpoints.metrics.refused("token");
+    }
     let mut response = problem(status, &message);
     if status == StatusCode::UNAUTHORIZED {
         let challenges = response.headers_mut();

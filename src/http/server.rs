@@ -129,7 +129,7 @@ impl Server {
 async fn listen(bind: &Bind) -> std::io::Result<TcpListener> {
     if bind.host.is_empty() {
         return match on((Ipv6Addr::UNSPECIFIED, bind.port).into()) {
-            Err(e) if is_without_ipv6(&e) => on((Ipv4Addr::UNSPECIFIED, bind.port).into()),
+            Err(e) if may_go_by_ipv4(&e) => on((Ipv4Addr::UNSPECIFIED, bind.port).into()),
             listening => listening,
         };
     }
@@ -152,8 +152,9 @@ fn on(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn is_without_ipv6(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
+/// Kernels and sandboxes without IPv6 say so in many ways; a port that is taken or forbidden is so in both families.
+fn may_go_by_ipv4(error: &std::io::Error) -> bool {
+    !matches!(error.kind(), std::io::ErrorKind::AddrInUse | std::io::ErrorKind::PermissionDenied)
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, place: &Place) {
@@ -182,5 +183,19 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, p
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_that_refuses_an_option_of_ipv6_is_listened_in_by_ipv4() {
+        let may = |errno| may_go_by_ipv4(&std::io::Error::from_raw_os_error(errno));
+        for errno in [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL, libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::EINVAL] {
+            assert!(may(errno), "{errno}");
+        }
+        assert!(!may(libc::EADDRINUSE) && !may(libc::EACCES) && !may(libc::EPERM));
     }
 }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dagsync_core::{Revision, Version};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{Shared, no_version, problem};
@@ -52,9 +53,14 @@ pub(super) async fn answer(
         let moved = endpoints.board.wait_for(|status| led(status).is_some_and(|lead| lead.version != after));
         let _ = tokio::time::timeout(wait.min(WAIT_MAX), moved).await;
     }
-    match led(&endpoints.board.read()) {
+    let status = endpoints.board.read();
+    match led(&status) {
         Some(lead) => axum::Json(lead).into_response(),
-        None => problem(StatusCode::SERVICE_UNAVAILABLE, "no verified version is here; see /v1/status"),
+        None => {
+            // With its name, so that who follows itself finds out.
+            let body = json!({ "error": "no verified version is here; see /v1/status", "id": status.id });
+            (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+        }
     }
 }
 

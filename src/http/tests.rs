@@ -173,6 +173,22 @@ async fn commands_need_the_token_and_it_rotates() {
 }
 
 #[tokio::test]
+async fn who_asks_without_a_token_first_is_not_counted_as_a_guess() {
+    let mut server = Server::new();
+    let file = server.home.path().join("token");
+    std::fs::write(&file, "correct-horse-battery").unwrap();
+    server.endpoints.access.token_file = Some(file);
+    let refused = |server: &Server| {
+        let text = server.endpoints.metrics.encode(&server.endpoints.board.read());
+        let name = "dagsync_http_refused_total{reason=\"token\"} ";
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!((server.sync(None).await, refused(&server)), (StatusCode::UNAUTHORIZED, 0));
+    assert_eq!((server.sync(Some("Bearer guess")).await, refused(&server)), (StatusCode::UNAUTHORIZED, 1));
+    assert_eq!((server.sync(Some("Basic eDp5")).await, refused(&server)), (StatusCode::UNAUTHORIZED, 2));
+}
+
+#[tokio::test]
 async fn a_comment_in_the_token_file_is_no_token() {
     let mut server = Server::new();
     let file = server.home.path().join("token");

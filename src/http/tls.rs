@@ -163,9 +163,10 @@ impl Files {
     }
 }
 
-/// When the first of the listener's certificates expires: a chain is as good as each of them.
+/// When the listener's certificate expires. Of those behind it clients use what they need: one that expired long ago, such as
+/// a root that signed another across, may need nobody.
 fn expires(pems: &Pems) -> Option<SystemTime> {
-    CertificateDer::pem_slice_iter(&pems.cert).filter_map(|read| expiry::expiry(&read.ok()?)).min()
+    expiry::expiry(&CertificateDer::pem_slice_iter(&pems.cert).next()?.ok()?)
 }
 
 fn authorities(path: &Path, pem: &[u8]) -> Result<RootCertStore> {

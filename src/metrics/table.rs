@@ -136,7 +136,7 @@ pub const METRICS: &[MetricInfo] = &[
         "counter",
         "",
         &["reason"],
-        "Requests without a valid token, failed TLS handshakes, connections that had to make room: token, handshake, full",
+        "Requests with a wrong token, failed TLS handshakes, connections that had to make room: token, handshake, full",
     ),
     stable(
         "dagsync_http_certificate_reloads_total",
@@ -150,7 +150,7 @@ pub const METRICS: &[MetricInfo] = &[
         "gauge",
         "seconds",
         &[],
-        "When the listener's certificate expires, or one of its chain if that is sooner; absent without TLS",
+        "When the listener's certificate expires; absent without TLS",
     ),
     stable(
         "dagsync_operations_total",

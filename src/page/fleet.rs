@@ -12,6 +12,9 @@ use crate::fleet::report::{Difference, Finding, Group, Report, State, Verdict};
 
 /// Versions that get a column; the others share one.
 const COLUMNS: usize = 8;
+/// Versions of which is told how they differ, and components that get a row.
+const DETAILS: usize = 20;
+const ROWS: usize = 100;
 /// Pods that are listed, those first that are worst.
 const PODS: usize = 500;
 
@@ -55,7 +58,8 @@ fn summary(report: &Report) -> Markup {
         p { strong class=(tone) { (printable(report.headline())) } }
         p {
             "Reference (" (standard.by.as_str()) "):"
-            @for candidate in &standard.candidates { " " (version(&candidate.version)) }
+            @for candidate in standard.candidates.iter().take(COLUMNS) { " " (version(&candidate.version)) }
+            (more(standard.candidates.len(), COLUMNS))
             @if standard.candidates.is_empty() { " none" }
             @if let Some(note) = &standard.note { ", " (printable(note)) }
         }
@@ -65,15 +69,21 @@ fn summary(report: &Report) -> Markup {
 fn details(report: &Report, now: SystemTime) -> Markup {
     html! {
         (matrix(report))
-        @for group in &report.groups {
+        @for group in report.groups.iter().take(DETAILS) {
             @match &group.differs {
                 None => {},
                 Some(Ok(found)) => (difference(group, found)),
                 Some(Err(why)) => p.age { (version(&group.version)) ": " (printable(why)) },
             }
         }
+        @if report.groups.len() > DETAILS { p.age { (report.groups.len() - DETAILS) " more versions" } }
         (pods(report, now))
     }
+}
+
+/// How many there are beyond those that are shown.
+fn more(count: usize, shown: usize) -> Markup {
+    html! { @if count > shown { " and " (count - shown) " more" } }
 }
 
 /// Components down, versions across, and how many pods of the one are on the other.
@@ -99,7 +109,7 @@ fn matrix(report: &Report) -> Markup {
                 @if silent > 0 { th { "none" span.age { " × " (silent) } } }
             } }
             tbody {
-                @for (component, pods) in &rows {
+                @for (component, pods) in rows.iter().take(ROWS) {
                     tr {
                         th { @if component.is_empty() { "not known" } @else { (printable(component)) } }
                         @for group in shown { (cell(pods, |version| version == Some(group.version))) }
@@ -109,6 +119,7 @@ fn matrix(report: &Report) -> Markup {
                 }
             }
         } }
+        @if rows.len() > ROWS { p { (rows.len() - ROWS) " more components" } }
     }
 }
 

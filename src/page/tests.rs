@@ -141,6 +141,20 @@ fn the_page_of_a_large_fleet_is_bounded() {
 }
 
 #[test]
+fn the_page_of_a_fleet_with_thousands_of_versions_and_components_is_bounded() {
+    let name = |i: usize| i.to_string();
+    let pods: Vec<_> = (0..5000).map(|i| pod(&name(i), &name(i), &name(i), "converged")).collect();
+    let mut report = judge(&pods, &Basis::Majority, Duration::from_secs(60), SystemTime::now());
+    assert_eq!((report.standard.candidates.len(), report.groups.len()), (5000, 5000));
+    report.groups.iter_mut().for_each(|group| group.differs = Some(Err("not compared".to_owned())));
+    let page = page(&look(report));
+    for says in ["and 4992 more", "4980 more versions", "4900 more components"] {
+        assert!(page.contains(says), "{says} in {page}");
+    }
+    assert!(page.matches("not compared").count() <= 20 && page.len() < 500_000, "{}", page.len());
+}
+
+#[test]
 fn durations_are_rough() {
     for (seconds, says) in [(0, "0s"), (59, "59s"), (3725, "1h 2m"), (90_061, "1day 1h")] {
         assert_eq!(rough(Duration::from_secs(seconds)), says);

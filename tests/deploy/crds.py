@@ -14,6 +14,7 @@ PACKAGES = {
     "kustomize.toolkit.fluxcd.io": "flux-cd",
     "external-secrets.io": "external-secrets",
     "bitnami.com": "sealed-secrets",
+    "monitoring.coreos.com": "prometheus-operator",
 }
 
 

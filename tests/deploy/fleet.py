@@ -6,13 +6,14 @@ import copy
 import json
 import os
 import re
+import shutil
 import tempfile
 
 import kubernetes_validate
 import yaml
 
-from rendered import (CHART, CI, FLEET, FOREIGN, HELM, ROOT, VERSIONS, WATCH, chart, dagsync, helm, kustomization, leaves,
-                      main, must, nested, objects, only, pod, renderings, settings)
+from rendered import (AIRFLOW, CHART, CI, FLEET, FOREIGN, HELM, ROOT, VERSIONS, WATCH, chart, dagsync, helm, key, kustomization,
+                      leaves, main, must, nested, objects, only, pod, renderings, run, settings)
 
 
 def kubernetes_takes_every_object():
@@ -55,6 +56,7 @@ def one_thing_is_said_twice():
     same(base, chart())
     policy = objects((FLEET / "network-policy/networkpolicy.yaml").read_text())
     same([*base, *policy], chart({"networkPolicy": {"create": True}}))
+    same(kustomization(FLEET / "overlays/git-sync"), chart(CHART / "ci/git-sync-values.yaml", {"networkPolicy": {"create": False}}))
     production = kustomization(FLEET / "overlays/production")
     assert [each["metadata"]["name"] for each in production if each["kind"] == "NetworkPolicy"] == ["dagsync", "dagsync-drift"]
 
@@ -69,6 +71,9 @@ def what_is_watched_is_that_of_deploy_watch():
     watched = chart({name: {"create": True} for name in ("podMonitor", "prometheusRule", "dashboard")})
     for name, kind in (("rules.yaml", "PrometheusRule"), ("podmonitor.yaml", "PodMonitor")):
         (theirs,) = objects((WATCH / name).read_text())
+        # But for whose pods they are: those of one Airflow.
+        if "selector" in theirs["spec"]:
+            theirs["spec"]["selector"] = {"matchLabels": AIRFLOW}
         assert only(kind, watched)["spec"] == theirs["spec"], name
     (dashboard,) = [each for each in watched if each["kind"] == "ConfigMap" and "dashboard" in each["metadata"]["name"]]
     assert json.loads(dashboard["data"]["dagsync.json"]) == json.loads((WATCH / "dashboard.json").read_text())
@@ -79,10 +84,6 @@ def same(one, other):
     assert one.keys() == other.keys(), one.keys() ^ other.keys()
     for name in one:
         assert one[name] == other[name], f"{name}:\n{json.dumps(one[name], indent=1)}\n{json.dumps(other[name], indent=1)}"
-
-
-def key(each):
-    return each["kind"], each["metadata"]["name"]
 
 
 def normal(tree):
@@ -96,6 +97,8 @@ def normal(tree):
     # Helm's objects get theirs when they are applied.
     if "kind" in tree and "metadata" in tree:
         tree["metadata"].pop("namespace", None)
+        if tree["metadata"].get("annotations") == {"helm.sh/resource-policy": "keep"}:
+            del tree["metadata"]["annotations"]
     if "labels" in tree and tree["labels"] == {"app.kubernetes.io/name": "dagsync"}:
         del tree["labels"]
     if tree.get("metadata") == {}:
@@ -183,7 +186,8 @@ WRONG = {
     "leader.create": "true", "leader.podDisruptionBudget.enabled": True, "serviceAccount.token": True,
     "serviceAccount.annotations": {"a": 1}, "rbac.verbs": ["watch"], "networkPolicy.enabled": True,
     "networkPolicy.prometheusNamespace": "Not A Name", "networkPolicy.from": [{"pods": {}}], "podLabels": {"a": "b c"},
-    "podAnnotations": {"safe": True}, "tolerations": {}, "resources": "small", "replicas": 2,
+    "podAnnotations": {"safe": True}, "cronJob.suspend": "yes", "cronJob.schedule ": "bogus", "env": {"A": "b"}, "env ": [{"value": "x"}],
+    "fullnameOverride": "my.dagsync", "fullnameOverride ": 46 * "a", "dashboard.annotations": {"a": 1}, "tolerations": {}, "resources": "small", "replicas": 2,
 }
 
 
@@ -234,11 +238,10 @@ def no_value_is_dead():
 
 
 def is_read(context, path, value):
+    """Whether another value that is taken renders something else."""
     before = helm(*context)
     changed = [helm(*context, nested(path, new)) for new in other(".".join(path), value)]
-    taken = [answer for answer in changed if answer[0] == 0]
-    assert taken, f"{path}: no other value is taken: {changed[0][2]}"
-    return any(answer[1] != before[1] for answer in taken)
+    return any(status == 0 and out != before[1] for status, out, _ in changed)
 
 
 def rights_are_the_least():
@@ -272,20 +275,49 @@ def names_fit_together():
             continue
         given = yaml.safe_load(settings(found))
         services = {each["metadata"]["name"]: each["spec"] for each in found if each["kind"] == "Service"}
-        for leader in given["target"]["leader"]:
+        for leader in given.get("target", {}).get("leader", []):
             host, port = re.fullmatch(r"https?://([^:]+):(\d+)", leader).groups()
             assert host == "airflow-leader" or services[host]["ports"][0]["port"] == int(port), f"{name}: {leader}"
         for dns in given["fleet"].get("dns", []):
             port, host = re.fullmatch(r"_(\w+)\._tcp\.(\w+)", dns).groups()
             assert services[host]["ports"][0]["name"] == port and services[host]["clusterIP"] == "None", f"{name}: {dns}"
+        for service in services.values():
+            assert service["ports"][0]["port"] == given["fleet"].get("port", 8466), name
         check = pod(found)
         mounts = {mount["mountPath"] for mount in check["containers"][0]["volumeMounts"]}
         used = [value for _, value in leaves(given) if isinstance(value, str) and value.startswith("/")]
         assert all(os.path.dirname(path) in mounts for path in used), f"{name}: {used}"
         assert {m["name"] for m in check["containers"][0]["volumeMounts"]} == {v["name"] for v in check["volumes"]}, name
-    for release in ("r" * 53, "a-dagsync-" + "b" * 43):
+    for release in (37 * "r", "a-dagsync-" + 35 * "b"):
         for each in chart(release=release):
             assert len(each["metadata"]["name"]) <= (52 if each["kind"] == "CronJob" else 63), each["metadata"]["name"]
+    for release in (38 * "r", 53 * "r", "my.dagsync", "1dagsync"):
+        status, _, said = helm(release=release)
+        assert status != 0 and "set fullnameOverride" in said, f"{release}: {said}"
+        assert chart({"fullnameOverride": "dagsync"}, release=release)
+
+
+def what_the_check_s_pod_is_called_wins():
+    """A Deployment selects by it."""
+    given = {"mode": "watch", "podLabels": {"app.kubernetes.io/name": "mine", "team": "data"}}
+    spec = only("Deployment", chart(given))["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items() and labels["team"] == "data", labels
+    status, _, said = helm({"serviceAccount": {"create": False}})
+    assert status != 0 and "serviceAccount.name is needed" in said, said
+
+
+def the_notes_say_what_there_is():
+    """Only an installation shows them, and `helm template` renders no notes; so this reads them by a copy that is a template."""
+    with tempfile.TemporaryDirectory() as folder:
+        copied = os.path.join(folder, "dagsync")
+        shutil.copytree(CHART, copied)
+        os.rename(os.path.join(copied, "templates/NOTES.txt"), os.path.join(copied, "templates/notes.yaml"))
+        notes = run(HELM, "template", "dagsync", copied, "--namespace", "airflow", "--show-only", "templates/notes.yaml", "--debug")
+    text = "".join(notes[1:])
+    for said in ("http://dagsync-leader:8466", "component: scheduler, release: airflow", "--from=cronjob/dagsync-drift",
+                 "DAGSYNC_TARGET__MODE=head", "cronJob.suspend", "svc/dagsync-leader 8466:8466"):
+        assert said in text, f"{said}: {text}"
 
 
 def the_readme_lists_every_value():
@@ -316,4 +348,5 @@ def documented(values, schema, at=()):
 main({check.__name__: check for check in (
     kubernetes_takes_every_object, one_thing_is_said_twice, what_is_watched_is_that_of_deploy_watch, the_binary_takes_every_setting,
     the_schema_names_settings_that_there_are, every_object_of_the_schema_is_closed, wrong_values_are_refused, no_value_is_dead,
-    rights_are_the_least, names_fit_together, the_readme_lists_every_value)})
+    rights_are_the_least, names_fit_together, what_the_check_s_pod_is_called_wins, the_notes_say_what_there_is,
+    the_readme_lists_every_value)})

@@ -18,6 +18,8 @@ HELM = next(p for p in (pathlib.Path(d) / "bin/helm" for d in sys.path) if p.exi
 VERSIONS = [v for v in dict.fromkeys(kubernetes_validate.utils.all_versions()) if tuple(map(int, v.split(".")[:2])) >= (1, 29)]
 # What the Prometheus operator brings is no part of Kubernetes.
 FOREIGN = ("monitoring.coreos.com/v1",)
+# What all pods of one Airflow have, as its chart labels them.
+AIRFLOW = {"tier": "airflow", "release": "airflow"}
 
 
 def run(*command):
@@ -62,6 +64,10 @@ def kustomization(folder):
     return objects(must("kubectl", "kustomize", folder))
 
 
+def key(each):
+    return each["kind"], each["metadata"]["name"]
+
+
 def only(kind, among, name=None):
     """The one object of a kind."""
     found = [each for each in among if each["kind"] == kind and name in (None, each["metadata"]["name"])]
@@ -93,6 +99,18 @@ def leaves(tree, at=()):
             yield (*at, name), value
 
 
+def at(tree, path):
+    """What stands at `a/b/0/c`; nothing where the way ends before."""
+    for name in path.split("/"):
+        if isinstance(tree, list) and name.isdigit() and int(name) < len(tree):
+            tree = tree[int(name)]
+        elif isinstance(tree, dict) and name in tree:
+            tree = tree[name]
+        else:
+            return None
+    return tree
+
+
 def nested(path, value):
     for name in reversed(path):
         value = {name: value}
@@ -122,6 +140,7 @@ def main(checks):
 
 
 if __name__ == "__main__":
-    # `rendered.py kustomize FOLDER` or `rendered.py chart JSON`: the objects as JSON, for tests that run what comes out.
-    what, given = sys.argv[1:]
-    print(json.dumps(kustomization(ROOT / given) if what == "kustomize" else chart(json.loads(given))))
+    # `rendered.py kustomize FOLDER` or `rendered.py chart [FILE…] JSON`: the objects as JSON, for tests that run what comes out.
+    what, *files, given = sys.argv[1:]
+    found = kustomization(ROOT / given) if what == "kustomize" else chart(*(CHART / file for file in files), json.loads(given))
+    print(json.dumps(found))

@@ -2,10 +2,8 @@
 {{- define "dagsync.pod" -}}
 metadata:
   labels:
-    {{- include "dagsync.driftLabels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- /* The check's own win: a Deployment selects by them. */}}
+    {{- merge (include "dagsync.driftLabels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
   {{- $watches := eq .Values.mode "watch" }}
   {{- if or $watches .Values.podAnnotations }}
   annotations:
@@ -19,7 +17,7 @@ metadata:
 spec:
   restartPolicy: {{ ternary "Always" "Never" $watches }}
   serviceAccountName: {{ include "dagsync.serviceAccountName" . }}
-  automountServiceAccountToken: {{ not (empty (include "dagsync.asksKubernetes" .)) }}
+  automountServiceAccountToken: {{ not (empty (include "dagsync.selector" .)) }}
   enableServiceLinks: false
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
@@ -33,6 +31,10 @@ spec:
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       command: [/usr/bin/dagsync]
       args: [drift, --config, /etc/dagsync/dagsync.yaml{{ if $watches }}, --watch{{ end }}]
+      {{- with .Values.env }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
       resources:

@@ -78,7 +78,7 @@ fn samples(name: &str, report: &Report) -> Samples {
             let compared = report.groups.iter().filter_map(|group| group.differs.as_ref()?.as_ref().ok());
             let most = compared.map(|differs| differs.count).max();
             // Where all are on the reference, nothing differs.
-            let is_one = report.groups.iter().all(|group| group.is_reference);
+            let is_one = matches!(report.groups.as_slice(), [one] if one.is_reference);
             most.or(is_one.then_some(0)).map(one).unwrap_or_default()
         }
         _ => one(seconds(report.at)),

@@ -197,6 +197,28 @@ fn files_that_were_not_compared_are_not_said_to_be_none() {
     assert!(!prometheus::text(&report).contains(metric));
     report.groups.truncate(1);
     assert!(prometheus::text(&report).contains(&format!("\n{metric} 0\n")));
+    report.groups[0].is_reference = false;
+    assert!(!prometheus::text(&report).contains(metric), "all are on one version, and that is not the reference");
+}
+
+#[test]
+fn of_versions_that_all_are_the_reference_none_is_said_to_be_without_a_difference() {
+    let metric = "dagsync_fleet_differing_files";
+    for asked in [vec![pod("a", answer(&[(1, 9)])), pod("b", answer(&[(2, 9)]))], vec![silent("a", Phase::Running)]] {
+        let report = judge(&asked, &Basis::Majority, Duration::ZERO, now());
+        assert!(report.groups.iter().all(|group| group.is_reference));
+        assert!(!prometheus::text(&report).contains(metric), "nothing was compared");
+    }
+}
+
+#[test]
+fn that_all_pods_end_is_news_and_so_is_that_they_are_back() {
+    let at = |phase| {
+        let mut one = pod("a", answer(&[(1, 900)]));
+        one.peer.phase = phase;
+        judge(&[one], &Basis::Majority, Duration::ZERO, now()).essence()
+    };
+    assert_ne!(at(Phase::Running), at(Phase::Terminating));
 }
 
 #[test]

@@ -73,9 +73,23 @@ fn a_swapped_certificate_counts_without_a_restart_and_a_broken_one_does_not() {
     eventually("it is mended", || livez(&first, &[]));
     let metrics = get(port, &first.file(), &[], "/metrics").unwrap();
     assert_eq!(told_expiry(&metrics), expiry(&secret), "{metrics}");
+    a_chain_with_one_that_expires_sooner(&first, &secret, port);
     assert_eq!(pod.id(), process);
     let key = std::fs::read_to_string(secret.key()).unwrap();
     super::says_no_secret(&pod, &[key.lines().nth(1).unwrap(), super::TOKEN]);
+}
+
+/// Nobody may need it: it says nothing about the listener's own.
+fn a_chain_with_one_that_expires_sooner(authority: &Authority, secret: &Secret, port: u16) {
+    let until = expiry(secret);
+    let old = secret.certificate().display().to_string();
+    let root = "openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.crt -days 1 -subj /CN=root 2>&1";
+    secret.swap(&format!("cp {} tls.key; {root}; cat {old} root.crt > tls.crt", secret.key().display()));
+    let metrics = eventually("it counts", || {
+        let metrics = get(port, &authority.file(), &[], "/metrics")?;
+        metrics.contains("reloads_total{result=\"success\"} 3").then_some(metrics)
+    });
+    assert_eq!(told_expiry(&metrics), until, "{metrics}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The fleet's Services and its check: what Kustomize and Helm make of them, and the check's container as a process.
 
 mod container;
+mod variants;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,12 +11,13 @@ use super::script;
 use crate::discovery::api::{Api, pod};
 use crate::harness::{Dnsmasq, Outcome, Pod, Process, Web, dagsync, eventually, run};
 
-/// One check of tests/deploy/fleet.py.
+/// One check of a script of tests/deploy.
 macro_rules! checks {
-    ($($name:ident)*) => { $(#[test] fn $name() { run(script("fleet.py").arg(stringify!($name))); })* };
+    ($script:literal: $($name:ident)*) => { $(#[test] fn $name() { run(script($script).arg(stringify!($name))); })* };
 }
 
 checks! {
+    "fleet.py":
     kubernetes_takes_every_object
     one_thing_is_said_twice
     what_is_watched_is_that_of_deploy_watch
@@ -26,7 +28,19 @@ checks! {
     no_value_is_dead
     rights_are_the_least
     names_fit_together
+    what_the_check_s_pod_is_called_wins
+    the_notes_say_what_there_is
     the_readme_lists_every_value
+}
+
+checks! {
+    "selected.py":
+    what_counts_is_kept
+    schedules_are_ones
+    every_selector_is_of_one_airflow
+    the_check_asks_who_has_dagsync
+    the_policy_lets_in_who_has_to_ask
+    a_leader_outlives_its_chart
 }
 
 /// The objects of a kustomization, or of the chart with these values.
@@ -50,9 +64,7 @@ struct Fleet {
 impl Fleet {
     /// A scheduler and a worker with the same DAGs; beside them what a check must not ask.
     fn start(number: u8) -> Self {
-        let id = std::process::id();
-        // Of the loopback's addresses some that no other test and no other run of the tests has.
-        let net = format!("127.{}.{}.{number}", id % 200 + 20, id / 200 % 250);
+        let net = net(number);
         let folder = tempfile::tempdir().unwrap();
         let address = |host: u8| format!("{net}{host}");
         let daemon = |name: &str, host| {
@@ -70,13 +82,17 @@ impl Fleet {
         executed["spec"]["containers"].as_array_mut().unwrap().pop();
         let mut redis = pod("redis", "redis", &address(4));
         redis["spec"]["containers"].as_array_mut().unwrap().pop();
-        let others = [pod("scheduler", "scheduler", &address(1)), pod("worker", "worker", &address(2))];
+        let mut others = [pod("scheduler", "scheduler", &address(1)), pod("worker", "worker", &address(2))];
+        others.iter_mut().chain([&mut executed, &mut redis]).for_each(|each| release(each, "airflow"));
+        // Of another Airflow in the same namespace, and on other DAGs for all that anybody knows.
+        let mut foreign = pod("foreign", "worker", &address(5));
+        release(&mut foreign, "reports");
         let fleet = Self {
             _scheduler: scheduler,
             worker,
             folder,
             net,
-            api: Api::of([others.to_vec(), vec![executed, redis]].concat()),
+            api: Api::of([others.to_vec(), vec![executed, redis, foreign]].concat()),
         };
         let [leader, other] = [1, 2].map(|host| fleet.converged(host));
         assert_eq!(leader, other);
@@ -127,6 +143,17 @@ impl Fleet {
     }
 }
 
+/// Of the loopback's addresses some that no other test and no other run of the tests has; the last digit is missing.
+fn net(number: u8) -> String {
+    let id = std::process::id();
+    format!("127.{}.{}.{number}", id % 200 + 20, id / 200 % 250)
+}
+
+/// Makes a pod that of this release of Airflow.
+fn release(pod: &mut Value, name: &str) {
+    pod["metadata"]["labels"]["release"] = name.into();
+}
+
 fn only<'a>(kind: &str, objects: &'a [Value]) -> &'a Value {
     let found: Vec<_> = objects.iter().filter(|each| each["kind"] == kind).collect();
     assert_eq!(found.len(), 1, "{kind}");
@@ -159,7 +186,9 @@ fn the_check_says_in_sync_drift_and_incomplete() {
 
     fleet.worker.kill();
     fleet.check(&base).ended(3, &["INCOMPLETE: no drift seen, but of 2 pods 1 unreachable"]);
-    assert_eq!((action(&base, 3), action(&base, 2)), (Some("Ignore"), None));
+    assert_eq!((action(&base, 3), action(&base, 2)), (None, None));
+    let patient = chart(&json!({"cronJob": {"retryIncomplete": true}}));
+    assert_eq!((action(&patient, 3), action(&patient, 2)), (Some("Ignore"), None));
     fleet.asked_for_no_more_than(only("Role", &impatient));
 }
 

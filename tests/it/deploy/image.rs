@@ -213,6 +213,63 @@ fn the_dockerfile_builds_with_the_rust_that_the_project_asks_for() {
     assert_eq!(argument("RUST"), env!("CARGO_PKG_RUST_VERSION"));
 }
 
+/// The compile stage with a cargo that only notes how it is called: each processor has its own target and linker, and a
+/// source is newer than whatever a cache holds.
+#[test]
+fn the_build_stage_compiles_for_the_processor_that_is_asked_for() {
+    let script = commands("set -eu; \\\n", "\n\nFROM");
+    for (processor, target) in [("amd64", "x86_64-unknown-linux-gnu"), ("arm64", "aarch64-unknown-linux-gnu")] {
+        let (stage, linker) = (Stage::new(), target.replace("-unknown", "") + "-gcc");
+        stage.build(&script, processor).ended(0, &[]);
+        let said = std::fs::read_to_string(stage.0.path().join("said")).unwrap();
+        let said: Vec<&str> = said.lines().collect();
+        let name = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+        assert_eq!(said[0], format!("rustup target add {target}"));
+        let build = format!("auditable build --release --locked --bin dagsync --target {target}");
+        assert_eq!(said[1], format!("cargo {build} {name}={linker}"));
+        assert!(
+            said[2].starts_with("cargo cyclonedx ") && said[2].contains(&format!("--target {target} ")),
+            "{said:?}"
+        );
+        assert_eq!(files(&stage.0.path().join("out")), FILES.map(str::to_owned).into());
+    }
+    Stage::new().build(&script, "riscv64").ended(1, &["no build for TARGETARCH=riscv64: amd64 or arm64"]);
+}
+
+/// A folder as the compile stage has it.
+struct Stage(TempDir);
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "mkdir -p bin src strategies/core/src
+             touch LICENSE
+             touch -d 2001-01-01 src/main.rs strategies/core/src/lib.rs
+             echo 'echo rustup \"$@\" >> said' > bin/rustup
+             cat > bin/cargo <<'END'
+             echo cargo \"$@\" $(env | grep ^CARGO_TARGET_.*_LINKER=) >> said
+             [ -z \"$(find src strategies -name '*.rs' ! -newermt 2002-01-01)\" ] || exit 9
+             for last; do true; done
+             case $1 in
+                 auditable) mkdir -p target/$last/release; touch target/$last/release/dagsync ;;
+                 cyclonedx) touch sbom.json ;;
+             esac
+END
+             sed -i '1i #!/bin/sh' bin/cargo bin/rustup
+             chmod +x bin/*";
+        shell(folder.path(), script);
+        Self(folder)
+    }
+
+    fn build(&self, script: &str, processor: &str) -> Outcome {
+        let out = format!("{}/out/", self.0.path().display());
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script.replace("/out/", &out)).current_dir(self.0.path());
+        let path = std::env::join_paths([self.0.path().join("bin"), "/usr/bin".into(), "/bin".into()]).unwrap();
+        Outcome::of(command.env_clear().env("PATH", path).env("TARGETARCH", processor))
+    }
+}
+
 /// The command of the Dockerfile, in what is sent to the builder: it names every crate that the binary is made of, the
 /// vendored OpenSSL and libgit2 too, and no version that is not in Cargo.lock.
 #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{run, shell};
@@ -54,7 +54,7 @@ fn rules() -> Vec<Value> {
 }
 
 fn alerts() -> BTreeSet<String> {
-    rules().iter().map(|rule| text(&rule["alert"]).to_owned()).collect()
+    rules().iter().filter_map(|rule| Some(rule["alert"].as_str()?.to_owned())).collect()
 }
 
 /// Every panel that is no row.
@@ -71,7 +71,7 @@ fn queries(dashboard: &Value) -> Vec<String> {
     let variables = variables.map(|query| query.trim_start_matches("label_values(").rsplit_once(',').unwrap().0);
     let all = expressions.chain(variables).map(|query| {
         let chosen = |query: String, name| query.replace(&format!("${name}"), ".*");
-        let query = ["namespace", "release", "component"].into_iter().fold(query.to_owned(), chosen);
+        let query = ["cluster", "namespace", "release", "component"].into_iter().fold(query.to_owned(), chosen);
         query.replace("$__rate_interval", "5m")
     });
     let all: Vec<_> = all.collect();
@@ -92,30 +92,47 @@ fn every_alert_fires_in_its_time_and_for_nothing_else() {
     assert_eq!((named(true), named(false)), (alerts(), alerts()), "each is seen to fire, and to be silent");
 }
 
+/// A rule of relabeling, in either spelling.
+fn relabeling(rule: &Value) -> [String; 5] {
+    [
+        ["sourceLabels", "source_labels"],
+        ["targetLabel", "target_label"],
+        ["regex"; 2],
+        ["replacement"; 2],
+        ["action"; 2],
+    ]
+    .map(|names| names.into_iter().find_map(|name| rule.get(name)).map(Value::to_string).unwrap_or_default())
+}
+
 #[test]
-fn the_operator_and_prometheus_alone_see_the_same_labels() {
+fn the_operator_and_prometheus_alone_ask_the_same_pods_and_see_the_same_labels() {
     let (monitor, scrape) = (parsed("podmonitor.yaml"), parsed("scrape.yaml"));
-    let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
-    let camel = |from: &Value, to: &Value| (from[0].as_str().unwrap_or_default().to_owned(), text(to).to_owned());
-    let operator: BTreeSet<_> = items(&endpoint["relabelings"])
-        .map(|rule| camel(&rule["sourceLabels"], &rule["targetLabel"]))
-        // What the operator sets by itself.
-        .chain(["namespace", "pod_name", "pod_container_name"].map(|name| {
-            let label = name.trim_start_matches("pod_").trim_end_matches("_name");
-            let label = if name == "pod_name" { "pod" } else { label };
-            (format!("__meta_kubernetes_{name}"), label.to_owned())
-        }))
-        .filter(|(_, label)| label != "job")
-        .collect();
-    for job in items(&scrape["scrape_configs"]) {
-        let alone: BTreeSet<_> = items(&job["relabel_configs"])
-            .map(|rule| camel(&rule["source_labels"], &rule["target_label"]))
-            .filter(|(_, label)| !["", "job", "__address__"].contains(&label.as_str()))
-            .collect();
-        assert_eq!(operator, alone, "{}", job["job_name"]);
+    let (endpoints, jobs) = (&monitor["spec"]["podMetricsEndpoints"], &scrape["scrape_configs"]);
+    assert_eq!((items(endpoints).count(), items(jobs).count()), (2, 2));
+    for (endpoint, job) in items(endpoints).zip(items(jobs)) {
         assert_eq!(endpoint["interval"], job["scrape_interval"]);
+        // The operator adds these itself; with a port it keeps only containers that name it, which git-sync's does not.
+        let named = |name: &str, label: &str| {
+            let source = format!("__meta_kubernetes_{name}");
+            json!({"sourceLabels": [source], "targetLabel": label})
+        };
+        let mut added = vec![
+            named("namespace", "namespace"),
+            named("pod_name", "pod"),
+            named("pod_container_name", "container"),
+            json!({"sourceLabels": ["__meta_kubernetes_pod_phase"], "regex": "Succeeded|Failed", "action": "drop"}),
+        ];
+        assert_eq!(endpoint.get("portNumber"), None);
+        if let Some(port) = endpoint.get("port") {
+            let name = ["__meta_kubernetes_pod_container_port_name"];
+            added.push(json!({"sourceLabels": name, "regex": port, "action": "keep"}));
+        }
+        let operator: BTreeSet<_> = items(&endpoint["relabelings"]).chain(&added).map(relabeling).collect();
+        let mut alone: BTreeSet<_> = items(&job["relabel_configs"]).map(relabeling).collect();
+        // The job's name is the label, unless another one is given.
+        alone.insert(relabeling(&json!({"targetLabel": "job", "replacement": "dagsync"})));
+        assert_eq!(operator, alone);
     }
-    assert_eq!(endpoint["port"], scrape["scrape_configs"][0]["relabel_configs"][0]["regex"]);
 }
 
 #[test]

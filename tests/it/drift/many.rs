@@ -70,9 +70,9 @@ async fn status(load: Arc<Load>, pod: usize) -> Response {
     let warnings = vec!["a long warning that nobody needs ".repeat(8); 100];
     let history = json!([{"version": manifest(tree).version(), "at": long_ago}]);
     axum::Json(json!({
-        "pod": format!("pod-{pod:04}"), "component": "worker", "strategy": "git", "filter_hash": "f", "state": "converged",
-        "version": manifest(tree).version(), "revision": format!("r{tree}"), "since": long_ago,
-        "published_at": long_ago, "history": history, "warnings": warnings, "target": {"mode": "head"},
+        "id": format!("{pod:016x}"), "pod": format!("pod-{pod:04}"), "component": "worker", "strategy": "git",
+        "filter_hash": "f", "state": "converged", "version": manifest(tree).version(), "revision": format!("r{tree}"),
+        "since": long_ago, "published_at": long_ago, "history": history, "warnings": warnings, "target": {"mode": "head"},
     }))
     .into_response()
 }
@@ -133,12 +133,15 @@ fn two_thousand_pods_are_asked_with_bounded_means() {
     let mut command = dagsync();
     command.args(["drift", "--output", "json", "--timeout", "2s", "--concurrency", &AT_ONCE.to_string(), "--config"]);
     command.arg(&file).stdin(Stdio::null()).stdout(std::fs::File::create(&out).unwrap());
+    let start = std::time::Instant::now();
     let mut child = command.spawn().unwrap();
     let (files, memory) = watch(&mut child);
+    let took = start.elapsed();
     // To be seen with --nocapture.
     #[allow(clippy::print_stdout, reason = "the measurement")]
     {
-        println!("{PODS} pods: {} answered at once, {files} open files, VmHWM {memory} KiB", load.most.load(SeqCst));
+        let most = load.most.load(SeqCst);
+        println!("{PODS} pods in {took:.1?}: {most} answered at once, {files} open files, VmHWM {memory} KiB");
     }
     assert_eq!(child.wait().unwrap().code(), Some(1));
 

@@ -160,6 +160,10 @@ fn what_cannot_be_checked_says_so_with_its_status() {
     check(&nobody, &["--reference", "leader"]).ended(64, &["target.leader"]);
     check(&nobody, &["--reference", "nobody"]).ended(64, &["drift.reference", "majority"]);
     check(&nobody, &["--peer", "http://127.0.0.1:1", "--remediate"]).ended(64, &["client.token_file"]);
+    let found = ["--set", "client.token_file=/token", "--set", "fleet.dns=nowhere.invalid.", "--set"];
+    let by_dns = |scheme| [&["--remediate"][..], &found, &["fleet.dns_server=127.0.0.1:1", "--set", scheme]].concat();
+    check(&nobody, &by_dns("fleet.scheme=http")).ended(2, &["--remediate cannot help", "set fleet.scheme to https"]);
+    assert!(!check(&nobody, &by_dns("fleet.scheme=https")).stderr.contains("--remediate"));
     check(&nobody, &["--peer", "http://me:pa55@127.0.0.1:1"]).ended(64, &["fleet.peers", "me:***@"]);
     let missing = ["--peer", "http://127.0.0.1:1", "--reference", "head", "--source", "file:///nowhere.git"];
     check(&nobody, &missing).ended(2, &["/nowhere.git"]);

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::many::follower;
-use crate::harness::{Pod, Repo, Web, contents, version_of};
+use crate::harness::{Outcome, Pod, Repo, Web, contents, dagsync, version_of};
 
 /// A repository with two states, and a leader that stays on the first.
 fn held_back() -> (Repo, Pod, String) {
@@ -15,6 +15,40 @@ fn held_back() -> (Repo, Pod, String) {
     repo.commit("second");
     leader.start_on(&first);
     (repo, leader, first)
+}
+
+#[test]
+fn a_leader_that_follows_itself_says_so_and_is_no_fleet_in_sync() {
+    let repo = Repo::with(&[("a.py", "1")]);
+    let version = repo.version();
+    let itself = |pod: Pod| {
+        let url = format!("http://127.0.0.1:{}", pod.port());
+        pod.set("target.leader", url).set("target.mode", "leader").set("period", "200ms")
+    };
+    let mut fresh = itself(Pod::new(&repo.file_url()));
+    fresh.start();
+    let says = |error: &str| {
+        let error = error.to_owned();
+        move |s: &serde_json::Value| s["target"]["error"].as_str().is_some_and(|said| said.contains(&error))
+    };
+    let status = fresh.wait("it finds out", says("the leader is this very pod, which has no version yet"));
+    assert_eq!(status["version"], serde_json::Value::Null);
+
+    let mut leader = Pod::new(&repo.file_url());
+    leader.start_on(&version);
+    leader.stop();
+    let mut leader = itself(leader);
+    leader.start();
+    leader.wait("it finds out", says("the leader is this very pod, or follows it"));
+    let mut worker = follower(&repo.file_url(), &leader);
+    worker.start_on(&version);
+    let url = |pod: &Pod| format!("http://127.0.0.1:{}", pod.port());
+    let check = |grace: &str| {
+        let args = ["drift", "--peer", &url(&worker), "--leader", &url(&leader), "--grace", grace];
+        Outcome::of(dagsync().args(args))
+    };
+    check("1h").ended(0, &["1 converging, 1 in-sync", "a leader does not know itself where it should be"]);
+    check("0s").ended(1, &["1 drifted, 1 in-sync", "the leader is this very pod, or follows it"]);
 }
 
 #[test]

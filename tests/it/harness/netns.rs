@@ -72,6 +72,18 @@ impl Switch {
         self.ip(&["link", "set", &pod.port, "master", "switch"]);
     }
 
+    /// Keeps two pods apart that reach everybody else, each on its side.
+    pub(crate) fn part(one: &Namespace, other: &Namespace) {
+        one.loses("add", other);
+        other.loses("add", one);
+    }
+
+    /// Lets them have each other back.
+    pub(crate) fn join(one: &Namespace, other: &Namespace) {
+        one.loses("delete", other);
+        other.loses("delete", one);
+    }
+
     /// The same command at the switch.
     pub(crate) fn command(&self, command: &Command) -> Command {
         within(&self.name, command)
@@ -94,6 +106,11 @@ impl Namespace {
     /// The same command in the pod.
     pub(crate) fn command(&self, command: &Command) -> Command {
         within(&self.name, command)
+    }
+
+    /// Changes the rule by which nothing leaves it for `other`.
+    fn loses(&self, change: &str, other: &Self) {
+        ip(&["-n", &self.name, "route", change, "blackhole", &other.address]);
     }
 
     /// Does `work` in the pod.

@@ -51,7 +51,7 @@ impl Container {
     /// What starts it.
     pub(super) fn command(&self) -> Command {
         let [container] = self.spec["containers"].as_array().unwrap().as_slice() else { panic!("one container") };
-        assert!(container.get("env").is_none() && container.get("envFrom").is_none(), "no environment is known here");
+        assert!(container.get("envFrom").is_none(), "no such environment is known here");
         let mut command = Command::new("bwrap");
         command.args(["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--clearenv", "--as-pid-1"]);
         command.args(["--setenv", "PATH", "/usr/bin", "--setenv", "KUBERNETES_SERVICE_HOST", "127.0.0.1"]);
@@ -64,6 +64,10 @@ impl Container {
             "--dev",
             "/dev",
         ]);
+        for variable in container["env"].as_array().into_iter().flatten() {
+            let [name, value] = ["name", "value"].map(|part| variable[part].as_str().unwrap());
+            command.args(["--setenv", name, value]);
+        }
         self.root(&mut command);
         if self.has_token() {
             command.arg("--ro-bind").arg(self.folder.path().join("account")).arg(ACCOUNT);

@@ -8,8 +8,8 @@ use dagsync::metrics::METRICS;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{items, parsed, plain_rules, queries, rules, text};
-use crate::harness::{Outcome, Pod, Process, Repo, Web, dagsync, eventually, free_port, http};
+use super::{items, parsed, plain_rules, queries, read, rules, text};
+use crate::harness::{Authority, Outcome, Pod, Process, Repo, Web, dagsync, eventually, free_port, http};
 
 /// What Prometheus, Kubernetes and the chart give to series, beside what dagsync does.
 const TARGET: [&str; 11] = [
@@ -26,6 +26,9 @@ const TARGET: [&str; 11] = [
     "instance",
 ];
 
+/// What the drift check said, and the labels that it is kept under.
+type Check<'a> = (&'a Web, &'a BTreeMap<String, String>);
+
 /// A Prometheus that looks often, and waits for nothing before it tells.
 #[derive(Debug)]
 struct Prometheus {
@@ -36,7 +39,7 @@ struct Prometheus {
 
 impl Prometheus {
     /// Finds these pods as Kubernetes would tell of them, and asks `check` for what the drift check said.
-    fn start(pods: &[&Pod], check: &Web) -> Self {
+    fn start(pods: &[&Pod], encrypted: &Pod, authority: &Authority, check: Check<'_>) -> Self {
         let (folder, port) = (plain_rules(), free_port());
         let at = folder.path();
         let plain = std::fs::read_to_string(at.join("dagsync.rules.yaml")).unwrap();
@@ -45,7 +48,8 @@ impl Prometheus {
             _ => format!("{line}\n"),
         };
         std::fs::write(at.join("dagsync.rules.yaml"), plain.lines().map(hasty).collect::<String>()).unwrap();
-        std::fs::write(at.join("prometheus.json"), configuration(pods, check).to_string()).unwrap();
+        std::fs::write(at.join("prometheus.json"), configuration(pods, encrypted, authority, check).to_string())
+            .unwrap();
         let mut command = Command::new("prometheus");
         command.args(["--config.file=prometheus.json", "--storage.tsdb.path=data"]).current_dir(at);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
@@ -84,7 +88,7 @@ impl Prometheus {
 }
 
 /// The jobs of scrape.yaml, with pods from this file in the place of Kubernetes.
-fn configuration(pods: &[&Pod], check: &Web) -> Value {
+fn configuration(pods: &[&Pod], encrypted: &Pod, authority: &Authority, (check, group): Check<'_>) -> Value {
     let mut scrape = parsed("scrape.yaml");
     let jobs = scrape["scrape_configs"].as_array_mut().unwrap();
     for job in jobs.iter_mut() {
@@ -103,20 +107,24 @@ fn configuration(pods: &[&Pod], check: &Web) -> Value {
         other["labels"]["__meta_kubernetes_pod_name"] = "nobody".into();
         named.push(other);
     }
+    let mut over_tls = target(encrypted.port(), "airflow-encrypted-0", "encrypted");
+    over_tls["labels"]["__scheme__"] = "https".into();
+    named.push(over_tls);
     jobs[0]["static_configs"] = named.into();
+    jobs[0]["tls_config"] = json!({"ca_file": authority.file()});
     let mut replaced = target(80, "gitsync", "scheduler");
     replaced["labels"]["__meta_kubernetes_pod_container_name"] = "git-sync".into();
     jobs[1]["static_configs"] = json!([replaced]);
     let gateway = check.url("").trim_start_matches("http://").trim_end_matches('/').to_owned();
     jobs.push(json!({"job_name": "pushgateway", "honor_labels": true, "scrape_interval": "500ms",
-        "static_configs": [{"targets": [gateway]}]}));
+        "static_configs": [{"targets": [gateway], "labels": group}]}));
     json!({"global": {"evaluation_interval": "500ms", "scrape_timeout": "500ms"},
         "rule_files": ["dagsync.rules.yaml"], "scrape_configs": jobs})
 }
 
 /// A container's port, as Kubernetes tells of it.
 fn target(port: u16, pod: &str, component: &str) -> Value {
-    let release = if component == "image" { "image" } else { "airflow" };
+    let release = if ["image", "encrypted"].contains(&component) { component } else { "airflow" };
     let facts = [
         ("namespace", "airflow"),
         ("pod_name", pod),
@@ -136,13 +144,18 @@ fn pod(source: &str, component: &str) -> Pod {
     Pod::new(source).set("pod.name", format!("airflow-{component}-0")).set("pod.component", component)
 }
 
-/// What a drift check of these pods writes for node_exporter.
-fn checked(pods: &[&Pod]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("dagsync.prom");
+/// What a drift check of these pods pushes, and the labels that a Pushgateway gives it.
+fn checked(pods: &[&Pod]) -> (String, BTreeMap<String, String>) {
+    let gateway = Web::answering(|_| (200, String::new()));
     let peers = pods.iter().flat_map(|pod| ["--peer".to_owned(), format!("http://127.0.0.1:{}", pod.port())]);
-    Outcome::of(dagsync().arg("drift").args(peers).arg("--prometheus-file").arg(&file)).ended(0, &[]);
-    std::fs::read_to_string(file).unwrap()
+    let to = ["--set", "pod.namespace=airflow", "--pushgateway", &gateway.url("")];
+    Outcome::of(dagsync().arg("drift").args(peers).args(to)).ended(0, &[]);
+    let pushed = gateway.asked().remove(0);
+    let runbook = read("runbooks/DagsyncDriftCheckStale.md");
+    assert!(runbook.contains(&format!("http://pushgateway:9091{}\n", pushed.path)), "{} is not deleted", pushed.path);
+    let mut words = pushed.path.trim_start_matches("/metrics/").split('/').map(str::to_owned);
+    let labels = std::iter::from_fn(|| Some((words.next()?, words.next()?))).collect();
+    (pushed.body, labels)
 }
 
 /// The selectors of a query: names of series with what stands in braces behind them.
@@ -164,15 +177,20 @@ fn selectors(query: &str) -> Vec<String> {
 fn is_as_real(prometheus: &Prometheus, series: &str) {
     let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap();
     let labels: BTreeMap<_, _> = labels.split(',').filter_map(|label| label.split_once('=')).collect();
-    let is_free = |label: &str| ["version", "revision", "strategy"].contains(&label);
+    let is_free = |label: &str| ["version", "revision", "strategy", "namespace"].contains(&label);
+    // What a check pushes is found under the labels that it says itself.
+    let is_outside = |label: &str| match label {
+        "job" | "namespace" => !name.starts_with("dagsync_fleet_"),
+        _ => TARGET.contains(&label),
+    };
     let own: BTreeMap<String, String> = labels
         .into_iter()
-        .filter(|(label, _)| !TARGET.contains(label))
+        .filter(|(label, _)| !is_outside(label))
         .map(|(label, value)| (label.to_owned(), if is_free(label) { String::new() } else { value.replace('"', "") }))
         .collect();
     let real = prometheus.has("series", "match[]", name);
     let real = items(&real).map(|series| {
-        let labels = series.as_object().unwrap().iter().filter(|(label, _)| !TARGET.contains(&label.as_str()));
+        let labels = series.as_object().unwrap().iter().filter(|(label, _)| !is_outside(label));
         labels.map(|(l, v)| (l.clone(), if is_free(l) { "" } else { text(v) }.to_owned())).collect::<BTreeMap<_, _>>()
     });
     let real: Vec<_> = real.collect();
@@ -183,6 +201,8 @@ fn is_as_real(prometheus: &Prometheus, series: &str) {
 fn pods_that_differ_are_told_until_they_do_not_and_every_query_finds_something() {
     let repo = Repo::with(&[("etl.py", "1")]);
     let (first, image) = (repo.version(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let secret = authority.secret("dagsync");
     std::fs::write(image.path().join("etl.py"), "1").unwrap();
     Outcome::of(dagsync().arg("seal").arg(image.path())).ended(0, &[]);
     let mut leader = pod(&repo.file_url(), "scheduler");
@@ -196,14 +216,18 @@ fn pods_that_differ_are_told_until_they_do_not_and_every_query_finds_something()
         pod.wait("it is there", |status| status["version"] == first.as_str());
     }
     let all = [&leader, &follower, &worker, &baked];
-    let check = checked(&all);
+    let (check, group) = checked(&all);
     let check = Web::answering(move |_| (200, check.clone()));
-    let prometheus = Prometheus::start(&all, &check);
-    prometheus.has("query", "query", "count(up{job=\"dagsync\"} == 1) == 4");
+    let mut encrypted = pod(&repo.file_url(), "encrypted")
+        .set("http.tls.cert_file", secret.certificate())
+        .set("http.tls.key_file", secret.key());
+    encrypted.start();
+    let prometheus = Prometheus::start(&all, &encrypted, &authority, (&check, &group));
+    prometheus.has("query", "query", "count(up{job=\"dagsync\"} == 1) == 5");
     assert!(prometheus.firing("DagsyncDrift").is_empty());
     let known = prometheus.get("targets", "", "").unwrap();
     let asked: Vec<_> = items(&known["activeTargets"]).map(|target| text(&target["scrapeUrl"])).collect();
-    assert!(asked.contains(&"http://127.0.0.1:1234/metrics") && asked.len() == 6, "{asked:?}");
+    assert!(asked.contains(&"http://127.0.0.1:1234/metrics") && asked.len() == 7, "{asked:?}");
 
     repo.write("etl.py", "2");
     repo.commit("second");
