@@ -10,7 +10,8 @@ published now and writes it into the pod's dagsync containers, where it wins ove
 * ``DAGSYNC_PIN_REVISION``: what the source calls it, for a worker with the same strategy.
 
 ``DAGSYNC_TARGET_URL`` says which dagsync is asked: by default the sidecar of this pod. In Airflow 3 a scheduler without
-LocalExecutor has no DAGs of its own; name the dag-processor's there. An exception in a hook would fail the task, so
+LocalExecutor has no DAGs of its own; name the dag-processor's there. ``DAGSYNC_CLIENT__TOKEN_FILE`` holds the token where one
+is wanted, ``DAGSYNC_CLIENT__CA_FILE`` names who signed its certificate. An exception in a hook would fail the task, so
 whatever goes wrong is logged and the pod is left as it is: then its dagsync asks its leader, if it has one.
 """
 
@@ -18,6 +19,7 @@ import json
 import logging
 import os
 import re
+import ssl
 import time
 import urllib.request
 
@@ -59,7 +61,9 @@ def _target():
         with open(token_file, encoding="ascii") as file:
             request.add_header("Authorization", f"Bearer {file.read().split()[0]}")
     # A proxy for the world outside does not know pods.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    context = ssl.create_default_context(cafile=os.environ.get("DAGSYNC_CLIENT__CA_FILE") or None)
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect
+    opener = urllib.request.build_opener(*handlers)
     end = time.monotonic() + TIMEOUT_SECONDS
     body = b""
     with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:

@@ -21,6 +21,11 @@ def dagsync_image(_):
     return {ENTRYPOINT: BIN}
 
 
+def expand(text, variables):
+    """Kubernetes' $(NAME); it stays as it is where there is no such variable."""
+    return re.sub(r"\$\((\w+)\)", lambda found: variables.get(found[1], found[0]), text)
+
+
 class Pod:
     """`objects` are the cluster's: (kind, name) to a mapping. `images` says what is in an image."""
 
@@ -90,15 +95,18 @@ class Pod:
         return self.objects[kind, name]
 
     def environment(self, container):
+        """In the order that counts: a value may name what came before it."""
+        found = {}
         for source in container.get("envFrom") or []:
             kind, reference = ("Secret", source["secretRef"]) if "secretRef" in source else ("ConfigMap", source["configMapRef"])
             for name, value in self.referred(kind, reference["name"], reference).items():
-                yield source.get("prefix", "") + name, value
+                found[source.get("prefix", "") + name] = value
         for variable in container.get("env") or []:
             if "valueFrom" in variable:
-                yield variable["name"], self.value_from(variable["valueFrom"])
+                found[variable["name"]] = self.value_from(variable["valueFrom"])
             else:
-                yield variable["name"], variable.get("value") or ""
+                found[variable["name"]] = expand(variable.get("value") or "", found)
+        yield from found.items()
 
     def value_from(self, source):
         for key, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
@@ -137,9 +145,8 @@ class Pod:
         """What starts the container, or other words in its place."""
         variables = dict(self.environment(container))
         if words is None:
-            known = lambda found: variables.get(found[1], found[0])
             given = [*(container.get("command") or [ENTRYPOINT]), *(container.get("args") or [])]
-            words = [re.sub(r"\$\((\w+)\)", known, word) for word in given]
+            words = [expand(word, variables) for word in given]
         command = ["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--clearenv", "--as-pid-1"]
         image = [(source, path, True) for path, source in self.images(container["image"]).items()]
         binds = [*image, *self.system(), *self.mounts(container)]

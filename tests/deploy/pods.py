@@ -30,7 +30,15 @@ class Scenario:
 
     def __init__(self, name, files, kinds, *more, values=None):
         self.name, self.kinds, self.more, self.values = name, kinds, more, values or {}
-        self.files = [ROOT / f"deploy/airflow/{each}.yaml" for each in files.split()]
+        self.parts = files.split()
+
+    def files(self, version):
+        """Before 1.20 the chart needs one file more for the api-server of Airflow 3 (deploy/README.md, Variants)."""
+        parts = list(self.parts)
+        if tuple(map(int, version.split(".")[:2])) < (1, 20) and not {"git-sync", "airflow-2", "image"} & set(parts):
+            plain = "plain-sidecars" in parts
+            parts.insert(2 if plain else 1, "without-api-server" if plain else "chart-1.18")
+        return [ROOT / f"deploy/airflow/{each}.yaml" for each in parts]
 
 
 class World:
@@ -126,6 +134,15 @@ def asks_for_a_token(world):
     refused, wrong, taken = post(pod), post(pod, "wrong"), post(pod, world.source.token)
     assert (refused, wrong, taken // 100) == (401, 401, 2), (refused, wrong, taken)
     world.say("POST /v1/sync", f"without a token {refused}, with a wrong one {wrong}, with that of the Secret {taken}")
+
+
+def answers_inside(world):
+    """kubectl exec: the container's environment says where its settings are, so its client knows its own token and certificates."""
+    for pod in world.cluster.pods.values():
+        command = pod.command(pod.daemon()[0], ["/usr/bin/dagsync", "status", "http://127.0.0.1:8466"])
+        ran = subprocess.run(command, capture_output=True, text=True)
+        assert ran.returncode == 0 and world.status(pod)["version"].removeprefix("sha256:")[:12] in ran.stdout, f"{pod.name}: {ran.stdout}{ran.stderr}"
+    world.say("kubectl exec", "dagsync status answers in every pod, with the settings of its container")
 
 
 def expect(world, code, *words):
@@ -244,7 +261,7 @@ def without_rights(world):
     cluster.documents = documents
 
 
-USUAL = (follows_the_leader, asks_for_a_token, is_checked)
+USUAL = (follows_the_leader, asks_for_a_token, answers_inside, is_checked)
 SCENARIOS = [
     Scenario("git-sync", "git-sync", [sources.WholeRepository]),
     Scenario("git", "values git", [sources.Git], *USUAL, refuses_what_no_role_allows, drifts, without_rights),
@@ -256,15 +273,15 @@ SCENARIOS = [
     Scenario("kubernetes-executor-s3", "values s3 s3-irsa pin-workers kubernetes-executor", [sources.S3], pins_workers),
     Scenario("both-executors", "values git pin-workers", [sources.Git], pins_workers, values={"executor": "CeleryExecutor,KubernetesExecutor"}),
     Scenario("plain-sidecars", "values plain-sidecars git", [sources.Git], *USUAL),
-    Scenario("airflow-2", "values git airflow-2", [sources.Git], *USUAL),
+    Scenario("airflow-2", "values git airflow-2", [sources.Git], *USUAL, values={"airflowVersion": "2.11.0", "defaultAirflowTag": "2.11.0"}),
     Scenario("flag", "values git s3 s3-irsa", [sources.Git, sources.S3], changes_the_flag, values={"dagsync": {"strategy": "git"}}),
 ]
 
 
-def run(scenario, name, charted, switch, certificates, folder, fleet):
+def run(scenario, name, charted, version, switch, certificates, folder, fleet):
     made = [kind(folder / kind.__name__) for kind in scenario.kinds]
     try:
-        documents = template(charted, *scenario.files, *(source.values for source in made), scenario.values)
+        documents = template(charted, *scenario.files(version), *(source.values for source in made), scenario.values)
         joined = made[0]
         for other in made[1:]:
             joined.endpoint, joined.associations = other.endpoint, other.associations
@@ -299,7 +316,7 @@ def main():
                     (folder / scenario.name).mkdir()
                     name = f"airflow-{version} with deploy/{kind}, {scenario.name}"
                     try:
-                        run(scenario, name, charted, switch, certificates, folder / scenario.name, fleet)
+                        run(scenario, name, charted, version, switch, certificates, folder / scenario.name, fleet)
                     except Exception:
                         traceback.print_exc()
                         failed.append(name)

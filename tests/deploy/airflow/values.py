@@ -12,7 +12,8 @@ import yaml
 
 DEPLOY = pathlib.Path(__file__).parents[3] / "deploy"
 AIRFLOW = DEPLOY / "airflow"
-#: Every way to combine the files that the guide names, at least once.
+HERE = pathlib.Path(__file__).parent
+#: Every way to combine the files that the guide names, at least once; those beside this one are what a user brings.
 COMBINATIONS = [
     "values git",
     "values s3",
@@ -20,14 +21,18 @@ COMBINATIONS = [
     "values volume",
     "values image",
     "values git s3",
-    "values git airflow-2",
-    "values s3 s3-irsa airflow-2",
-    "values volume airflow-2",
+    "values git without-api-server",
+    "values git airflow-2 airflow-2.11",
+    "values git airflow-2 airflow-2.11 without-api-server",
+    "values s3 s3-irsa airflow-2 airflow-2.11",
+    "values volume airflow-2 airflow-2.11",
+    "values git pin-workers both-executors",
     "values git kubernetes-executor pin-workers",
     "values image kubernetes-executor pin-workers",
     "values plain-sidecars git",
     "values plain-sidecars image",
-    "values plain-sidecars git airflow-2",
+    "values plain-sidecars without-api-server git",
+    "values plain-sidecars git airflow-2 airflow-2.11",
     "values plain-sidecars git kubernetes-executor pin-workers",
     "git-sync",
 ]
@@ -53,7 +58,7 @@ def _wrong(document):
 
 
 def read(name):
-    return yaml.safe_load((AIRFLOW / f"{name}.yaml").read_text())
+    return yaml.safe_load(files_of(name)[0].read_text())
 
 
 def helm(verb, chart, files, *options):
@@ -70,8 +75,19 @@ def documents(text):
     return [d for d in yaml.safe_load_all(text) if d]
 
 
+def combinations(version):
+    """Those of a version of the chart: before 1.20 the api-server of Airflow 3 needs one file more."""
+    for combination in COMBINATIONS:
+        parts = combination.split()
+        if tuple(map(int, version.split(".")[:2])) < (1, 20) and not {"airflow-2", "without-api-server", "image", "git-sync"} & set(parts):
+            at = 2 if "plain-sidecars" in parts else 1
+            parts.insert(at, "without-api-server" if at == 2 else "chart-1.18")
+        yield " ".join(parts)
+
+
 def files_of(combination):
-    return [AIRFLOW / f"{name}.yaml" for name in combination.split()]
+    files = [folder / f"{name}.yaml" for name in combination.split() for folder in (AIRFLOW, HERE)]
+    return [at for at in files if at.exists()]
 
 
 def containers(spec):
@@ -82,24 +98,33 @@ def config_map(rendered):
     return next(d["data"] for d in rendered if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "dagsync")
 
 
-def accepted(binary, container, config, folder):
-    """What `dagsync config` makes of a container's arguments and environment: setting to value."""
-    environment = {"PATH": "/usr/bin:/bin"}
+def expand(text, environment):
+    """Kubernetes' $(NAME), which stays as it is where there is no such variable."""
+    return re.sub(r"\$\((\w+)\)", lambda name: environment.get(name[1], name[0]), text)
+
+
+def environment(container, config):
+    """As the kubelet makes it, in the order of the list; what the pod itself would tell is not known here."""
+    found = {}
     for variable in container.get("env") or []:
         source = variable.get("valueFrom") or {}
         if "configMapKeyRef" in source:
             assert source["configMapKeyRef"]["name"] == "dagsync", f"no such ConfigMap: {source}"
-            environment[variable["name"]] = config[source["configMapKeyRef"]["key"]]
+            found[variable["name"]] = config[source["configMapKeyRef"]["key"]]
         else:
-            environment[variable["name"]] = variable.get("value", "from-the-pod")
+            found[variable["name"]] = expand(variable.get("value", "from-the-pod"), found)
+    return found
+
+
+def accepted(binary, container, config, folder):
+    """What `dagsync config` makes of a container's environment: setting to value."""
     assert container["command"] == ["/usr/bin/dagsync"], container["command"]
-    expand = lambda text: re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], text)
-    verb, *arguments = map(expand, container["args"])
-    assert verb in ("run", "once"), f"no such command: {verb}"
+    assert container["args"] in (["run"], ["once"]), container["args"]
     for key, text in config.items():
         (folder / key).write_text(text)
-    arguments = [text.replace("/etc/dagsync/", f"{folder}/") for text in arguments]
-    command = [binary, "config", *arguments, "--output", "json"]
-    ended = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    variables = {"PATH": "/usr/bin:/bin", **environment(container, config)}
+    variables["DAGSYNC_CONFIG"] = variables["DAGSYNC_CONFIG"].replace("/etc/dagsync/", f"{folder}/")
+    command = [binary, "config", "--output", "json"]
+    ended = subprocess.run(command, env=variables, text=True, capture_output=True, check=False)
     assert ended.returncode == 0, f"{container['name']}: {' '.join(command)}: {ended.stderr.strip()}"
     return {setting["name"]: setting["value"] for setting in json.loads(ended.stdout)["settings"]}

@@ -20,12 +20,14 @@ checks! {
     the_binary_takes_every_file_and_argument
     a_setting_that_there_is_not_is_refused
     the_flag_chooses_among_what_was_given
-    a_flag_without_its_file_is_refused
+    what_no_pod_would_survive_is_refused
+    what_is_left_out_on_purpose_is_not_refused
     airflow_reads_what_dagsync_publishes
     kubernetes_takes_every_object
-    volumes_and_mounts_fit_together
+    every_pod_with_dagsync_has_the_role
     what_is_written_twice_is_the_same
     flux_reads_these_files
     the_guide_names_files_that_there_are
     the_guides_values_are_taken
+    the_guides_costs_are_those_of_the_values
 }
