@@ -40,6 +40,9 @@ class Switch:
             ip("-n", name, "link", "set", port, "up")
         ip("-n", name, "route", "add", "default", "via", NODE)
         ip("link", "set", name, "master", "switch", "up")
+        # Until the kernel has noticed that the link is up, it drops what is sent, and a lost question to DNS costs five seconds.
+        while open(f"/sys/class/net/{name}/operstate", encoding="ascii").read() != "up\n":
+            time.sleep(0.01)
         return name, address
 
     def unplug(self, name):
