@@ -41,7 +41,7 @@ class Switch:
         ip("-n", name, "route", "add", "default", "via", NODE)
         ip("link", "set", name, "master", "switch", "up")
         # Until the kernel has noticed that the link is up, it drops what is sent, and a lost question to DNS costs five seconds.
-        while open(f"/sys/class/net/{name}/operstate", encoding="ascii").read() != "up\n":
+        while " state UP " not in subprocess.run(["ip", "-o", "link", "show", name], check=True, capture_output=True, text=True).stdout:
             time.sleep(0.01)
         return name, address
 
