@@ -85,8 +85,7 @@ impl Drift {
             let what = "--remediate cannot help pods that are found by DNS or Kubernetes and want the token";
             warn(format!("{what}: client.token_file is not sent to them by plain HTTP; set fleet.scheme to https"));
         }
-        let manners =
-            Manners { concurrency: config.concurrency, timeout: config.timeout, client: loaded.config.client.clone() };
+        let manners = Manners::of(&loaded.config);
         let posts = Posts::new(&loaded.config)?;
         let reference: Reference = config.reference.parse()?;
         let check = Check::new(loaded, reference, manners, args.remediate)?;

@@ -185,6 +185,13 @@ pub struct Target {
     pub fallback_after: Duration,
 }
 
+impl Target {
+    /// The URLs of the leaders, with whatever they hold.
+    pub fn leaders(&self) -> Vec<String> {
+        self.leader.iter().map(|url| String::from(&**url)).collect()
+    }
+}
+
 /// Who says where a pod should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

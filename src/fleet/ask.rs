@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt};
 use super::answer::{Answer, clipped};
 use super::discover::{Peer, Phase};
 use crate::client::Client;
-use crate::config::ClientSettings;
+use crate::config::{ClientSettings, Config};
 
 /// What came of asking one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,14 @@ pub struct Manners {
     pub timeout: Duration,
     /// With what.
     pub client: ClientSettings,
+}
+
+impl Manners {
+    /// Those that the settings ask for.
+    pub fn of(config: &Config) -> Self {
+        let Config { drift, client, .. } = config;
+        Self { concurrency: drift.concurrency, timeout: drift.timeout, client: client.clone() }
+    }
 }
 
 /// Asks `peers`, and those of `leaders` that are not among them; the answers are in no particular order.

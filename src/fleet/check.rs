@@ -48,7 +48,7 @@ impl Check {
     /// [`ErrorKind::Config`] when the reference is a leader and there is none, or the head and there is no source.
     pub fn new(loaded: Loaded, reference: Reference, manners: Manners, remediates: bool) -> Result<Self> {
         let config = loaded.config.clone();
-        let leaders: Vec<_> = config.target.leader.iter().map(|url| String::from(&**url)).collect();
+        let leaders = config.target.leaders();
         let reference = match reference {
             Reference::Auto if leaders.is_empty() => Reference::Majority,
             Reference::Auto => Reference::Leader,
@@ -70,7 +70,7 @@ impl Check {
 
     /// A check that asks nobody but the fleet: where its leaders are, or else most of its pods.
     pub fn by_answers(config: Config, manners: Manners) -> Self {
-        let leaders: Vec<_> = config.target.leader.iter().map(|url| String::from(&**url)).collect();
+        let leaders = config.target.leaders();
         let reference = if leaders.is_empty() { Reference::Majority } else { Reference::Leader };
         Self { config, leaders, reference, manners, source: None, flaps: Flaps::default(), remedies: None }
     }

@@ -6,7 +6,7 @@ use dagsync_core::Interrupt;
 
 use super::Check;
 use super::ask::Manners;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::page::FleetBoard;
 
 /// The least between two checks of a small fleet: many may look at many pods' pages.
@@ -16,18 +16,12 @@ const PAUSE_A_POD: Duration = Duration::from_millis(50);
 /// The most: what was found is shown for a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(48);
 
-/// Whether anybody is configured to belong to the fleet.
-fn is_known(fleet: &config::Fleet) -> bool {
-    !(fleet.peers.is_empty() && fleet.dns.is_empty() && fleet.kubernetes.selector.is_empty())
-}
-
 /// Keeps `board` for as long as the process runs, if the fleet is configured.
 pub async fn keep(config: Config, board: FleetBoard, interrupt: Interrupt) {
-    if !is_known(&config.fleet) {
+    if !config.fleet.is_known() {
         return;
     }
-    let manners =
-        Manners { concurrency: config.drift.concurrency, timeout: config.drift.timeout, client: config.client.clone() };
+    let manners = Manners::of(&config);
     let mut check = Check::by_answers(config, manners);
     board.keep();
     let mut pods = 0;

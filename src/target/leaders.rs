@@ -66,7 +66,7 @@ enum Word {
 
 impl Leaders {
     pub(super) fn new(config: &Config, strategy: &str, filter_hash: &str) -> Result<Self> {
-        let urls: Vec<String> = config.target.leader.iter().map(|url| String::from(&**url)).collect();
+        let urls = config.target.leaders();
         for url in &urls {
             Client::new(url, &ClientSettings::default()).map_err(|e| e.with_context("setting", "target.leader"))?;
         }
