@@ -22,8 +22,8 @@ pub struct ClientSettings {
     pub cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub key_file: Option<PathBuf>,
-    /// The daemons that the settings name: leaders and listed peers, other than what DNS and Kubernetes find. Shared, because every
-    /// one of thousands of clients has these settings.
+    /// The daemons that the settings name: leaders and listed peers, other than what DNS and Kubernetes find. Shared,
+    /// because every one of thousands of clients has these settings.
     #[serde(skip)]
     pub named: Arc<[Url]>,
 }

@@ -10,9 +10,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::places::{Place, Places};
-use super::secret::{self, Refusal};
-use super::{Endpoints, Shared, problem};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -20,8 +17,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dagsync_core::worded;
 use futures::StreamExt;
-use proof::Proof;
 use serde_json::json;
+
+use super::places::{Place, Places};
+use super::secret::{self, Refusal};
+use super::{Endpoints, Shared, problem};
+use proof::Proof;
 
 /// The most that GitHub sends.
 const BODY_MAX: usize = 25 << 20;

@@ -1,5 +1,5 @@
-//! Room for so many at once: connections, or push events. When there is none left, the newest gets the place of the oldest that asks for nothing:
-//! so a probe is served however many slow clients there are.
+//! Room for so many at once: connections, or push events. When there is none left, the newest gets the place of the oldest
+//! that asks for nothing: so a probe is served however many slow clients there are.
 
 use std::collections::BTreeMap;
 use std::path::Path;
